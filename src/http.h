@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ * http.h
+ *		Transfers over libcurl's multi interface, all its sockets behind one
+ *		epoll descriptor.
+ *
+ * Pure: no server header, never throws, never sleeps.  The owner waits in one
+ * place of its own, for co_http_fd() to become readable or co_http_timeout()
+ * to pass, and then calls co_http_drive().  Signals are blocked inside, since
+ * resolver threads inherit the mask.
+ *-------------------------------------------------------------------------
+ */
+#ifndef CO_HTTP_H
+#define CO_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "headers.h"
+#include "outcome.h"
+
+typedef struct CoHttp CoHttp;
+
+/*
+ * Strings may be NULL.  They are copied.  Times are milliseconds.
+ */
+typedef struct CoHttpConfig
+{
+	const char *ca_file;		/* PEM bundle in place of the system's */
+	const char *proxy;			/* URL; NULL: none, and never from the environment */
+	const char *user_agent;
+	bool		allow_http;		/* plain http to hosts beyond loopback */
+	int			connect_timeout;
+	size_t		body_max;		/* a longer answer is CO_FAULT_TOO_LARGE */
+	int			max_transfers;	/* in flight at once; see co_http_room() */
+} CoHttpConfig;
+
+typedef struct CoHttpRequest
+{
+	const char *url;
+	const char *authorization;	/* value of that header; NULL: none */
+	const char *body;			/* JSON, copied; NULL: a GET */
+	size_t		body_length;
+	int			timeout;		/* whole transfer, ms, connect included */
+	void	   *owner;			/* handed back */
+} CoHttpRequest;
+
+/* One finished transfer; body is valid until co_http_release(). */
+typedef struct CoHttpDone
+{
+	void	   *owner;
+	CoOutcome	outcome;		/* fault NONE: there is an answer to decode;
+								 * http_status, sent, message are set */
+	const char *body;
+	size_t		length;
+	CoRateHeaders rate;
+	void	   *transfer;		/* for co_http_release() */
+} CoHttpDone;
+
+/*
+ * Is this URL one that we may send a token to?  https, or http where the host
+ * is loopback (localhost, 127.0.0.0/8, [::1]) or allow_http is set; no user
+ * info, no fragment.  Returns NULL if so, else a lower-case phrase why not.
+ */
+extern const char *co_http_url_error(const char *url, bool allow_http);
+
+/* The first call in a process runs curl_global_init().  NULL on failure. */
+extern CoHttp *co_http_create(const CoHttpConfig *config, char *message,
+							  size_t message_size);
+
+/* Ends all transfers without waiting for anything. */
+extern void co_http_destroy(CoHttp *http);
+
+extern int	co_http_fd(const CoHttp *http);
+
+/*
+ * How many more transfers may start: bounded by max_transfers and by the
+ * descriptors that the process may open.  Ask again before each start: while
+ * a host's name is looked up there is room for few, since each of them looks
+ * it up too.
+ */
+extern int	co_http_room(const CoHttp *http);
+
+/* Begin a transfer.  False with outcome filled if that is not possible. */
+extern bool co_http_start(CoHttp *http, const CoHttpRequest *request,
+						  CoOutcome *outcome);
+
+/* Milliseconds until co_http_drive() must be called again; -1: no timer. */
+extern long co_http_timeout(const CoHttp *http);
+
+/* Do whatever can be done without blocking. */
+extern void co_http_drive(CoHttp *http);
+
+/* The next finished transfer, if any; call until it returns false. */
+extern bool co_http_finished(CoHttp *http, CoHttpDone *done);
+extern void co_http_release(CoHttp *http, CoHttpDone *done);
+
+#endif							/* CO_HTTP_H */
