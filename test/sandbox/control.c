@@ -1,0 +1,391 @@
+/*-------------------------------------------------------------------------
+ * control.c
+ *		The control port: where tests read counters and order faults.
+ *
+ * JSON over HTTP, on loopback only, without the token of the API.  A word
+ * that is not known is an error, so that a misspelt test does not pass.
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+#include <microhttpd.h>
+
+#include "control.h"
+#include "faults.h"
+#include "server.h"
+#include "settings.h"
+#include "stats.h"
+#include "table.h"
+#include "text.h"
+
+#define REPEATED_MAX 1000		/* addresses listed by GET /calls */
+#define ORDER_MAX (64 * 1024 * 1024)
+
+static struct MHD_Daemon *control;
+static Watch control_watch;
+
+typedef struct Order
+{
+	struct MHD_Connection *connection;
+	const json_t *json;			/* never NULL, an object */
+	const char *problem;		/* set by the function if it fails */
+} Order;
+
+/* --- reading --- */
+
+static json_t *
+get_stats(Order *order)
+{
+	(void) order;
+	return stats_json();
+}
+
+static json_t *
+get_recent(Order *order)
+{
+	(void) order;
+	return stats_recent_json();
+}
+
+static json_t *
+one_address(const char *email)
+{
+	static const AddressCount none;
+	const AddressCount *count = table_find(email);
+
+	if (count == NULL)
+		count = &none;
+	return json_pack("{ss sI sI sI}", "email", email,
+					 "asked", (json_int_t) count->asked,
+					 "answered", (json_int_t) count->answered,
+					 "charged", (json_int_t) count->charged);
+}
+
+static json_t *
+get_calls(Order *order)
+{
+	const char *email = MHD_lookup_connection_value(order->connection,
+													MHD_GET_ARGUMENT_KIND, "email");
+	json_t	   *repeated;
+	int64_t		total = 0;
+	int64_t		answered = 0;
+	int64_t		more = 0;
+	uint32_t	max = 0;
+
+	if (email)
+		return one_address(email);
+	repeated = json_array();
+	for (size_t i = 0; i < table_len(); i++)
+	{
+		const AddressCount *count = table_at(i);
+
+		total += count->asked;
+		answered += count->answered;
+		if (count->asked > max)
+			max = count->asked;
+		if (count->asked < 2)
+			continue;
+		if (json_array_size(repeated) < REPEATED_MAX)
+			json_array_append_new(repeated, one_address(count->email));
+		else
+			more++;
+	}
+	return json_pack("{sI sI sI sI so sI}",
+					 "distinct", (json_int_t) table_len(),
+					 "asked", (json_int_t) total,
+					 "answered", (json_int_t) answered,
+					 "max", (json_int_t) max,
+					 "repeated", repeated,
+					 "repeated_more", (json_int_t) more);
+}
+
+static json_t *
+get_faults(Order *order)
+{
+	(void) order;
+	return json_pack("{so so}", "faults", fault_list(false), "holds", fault_list(true));
+}
+
+static json_t *
+get_config(Order *order)
+{
+	(void) order;
+	return settings_json();
+}
+
+/* --- ordering --- */
+
+static json_t *
+add_rule(Order *order, bool hold)
+{
+	int			id = fault_add(order->json, hold, &order->problem);
+
+	return id ? json_pack("{si}", "id", id) : NULL;
+}
+
+static json_t *
+post_fault(Order *order)
+{
+	return add_rule(order, false);
+}
+
+static json_t *
+post_hold(Order *order)
+{
+	return add_rule(order, true);
+}
+
+static json_t *
+post_clear(Order *order)
+{
+	const json_t *given = json_object_get(order->json, "id");
+	int64_t		id = 0;
+
+	if (json_object_size(order->json) > (given ? 1 : 0) ||
+		(given && (!settings_number(given, &id) || id == 0)))
+	{
+		order->problem = "clear takes nothing but the id of a fault";
+		return NULL;
+	}
+	fault_clear(false, (int) id, NULL);
+	return json_object();
+}
+
+static json_t *
+post_release(Order *order)
+{
+	const char *key;
+	json_t	   *value;
+	const char *email = NULL;
+	bool		keep = false;
+
+	json_object_foreach((json_t *) order->json, key, value)
+	{
+		if (strcmp(key, "email") == 0 && json_is_string(value))
+			email = json_string_value(value);
+		else if (strcmp(key, "keep") != 0 || !settings_bool(value, &keep))
+		{
+			order->problem = "release takes email and keep";
+			return NULL;
+		}
+	}
+	if (!keep)
+		fault_clear(true, 0, email);
+	return json_pack("{si}", "released", call_release(email));
+}
+
+/* Settings of one token, or of all of them. */
+static const char *
+configure_account(Account *account, const char *key, const json_t *value)
+{
+	int64_t		number = -1;
+
+	if (strcmp(key, "valid") == 0 && settings_bool(value, &account->valid))
+		;
+	else if (strcmp(key, "credits") == 0 && settings_number(value, &number))
+		account->credits = number;
+	else if (strcmp(key, "daily_limit") == 0 &&
+			 (json_is_null(value) || settings_number(value, &number)))
+	{
+		account->daily_limit = number;
+		account->daily_used = 0;
+	}
+	else
+		return "a token has valid, credits and daily_limit";
+	return NULL;
+}
+
+static json_t *
+post_config(Order *order)
+{
+	const char *token = json_string_value(json_object_get(order->json, "token"));
+	Account    *only = NULL;
+	const char *key;
+	json_t	   *value;
+
+	if (token)
+	{
+		only = account_by_token(token);
+		if (only == NULL)
+			only = account_add(token);
+	}
+	json_object_foreach((json_t *) order->json, key, value)
+	{
+		bool		of_account = strcmp(key, "valid") == 0 || strcmp(key, "credits") == 0 ||
+			strcmp(key, "daily_limit") == 0;
+
+		if (strcmp(key, "token") == 0)
+			continue;
+		if (settings_known(key) && !only)
+			order->problem = settings_set_json(key, value);
+		if (of_account || only)
+			for (Account *account = accounts; account && !order->problem; account = account->next)
+				if (!only || only == account)
+					order->problem = configure_account(account, key, value);
+		if (!of_account && !only && !settings_known(key))
+			order->problem = "unknown setting";
+		if (order->problem)
+			return NULL;
+
+		/* a window that began under other rules is over */
+		if (strncmp(key, "window_", 7) == 0 || strcmp(key, "shared_window") == 0)
+			for (Account *account = accounts; account; account = account->next)
+				for (int i = 0; i < SERVICE_WINDOWS; i++)
+					window_restart(&account->windows[i]);
+	}
+	return settings_json();
+}
+
+static json_t *
+post_reset(Order *order)
+{
+	(void) order;
+	settings_restore();
+	fault_clear(false, 0, NULL);
+	fault_clear(true, 0, NULL);
+	call_release(NULL);
+	stats_reset();
+	table_clear();
+	for (Account *account = accounts; account; account = account->next)
+	{
+		account_reset(account);
+		account->valid = true;
+	}
+	return json_object();
+}
+
+static const struct
+{
+	const char *method;
+	const char *path;
+	json_t	   *(*obey) (Order *order);
+}			orders[] =
+{
+	{"GET", "/stats", get_stats},
+	{"GET", "/calls", get_calls},
+	{"GET", "/requests", get_recent},
+	{"GET", "/faults", get_faults},
+	{"GET", "/config", get_config},
+	{"POST", "/config", post_config},
+	{"POST", "/fault", post_fault},
+	{"POST", "/clear", post_clear},
+	{"POST", "/hold", post_hold},
+	{"POST", "/release", post_release},
+	{"POST", "/reset", post_reset},
+};
+
+/* --- libmicrohttpd --- */
+
+static enum MHD_Result
+reply(struct MHD_Connection *connection, unsigned status, json_t *json)
+{
+	char	   *dump = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
+	struct MHD_Response *response;
+	enum MHD_Result result;
+
+	json_decref(json);
+	if (dump == NULL)
+		dump = need_copy("null");
+	response = MHD_create_response_from_buffer(strlen(dump), dump, MHD_RESPMEM_MUST_FREE);
+	MHD_add_response_header(response, "Content-Type", "application/json");
+	result = MHD_queue_response(connection, status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result
+obey(struct MHD_Connection *connection, const char *method, const char *path, const Text *body)
+{
+	Order		order = {.connection = connection};
+	json_t	   *json = NULL;
+	json_t	   *result = NULL;
+	unsigned	status = 404;
+
+	order.problem = "no such order";
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
+	{
+		if (strcmp(orders[i].method, method) != 0 || strcmp(orders[i].path, path) != 0)
+			continue;
+		json = body->len ? json_loadb(body->data, body->len, JSON_ALLOW_NUL, NULL) : json_object();
+		status = 400;
+		order.problem = "the body is not a JSON object";
+		if (!json_is_object(json))
+			break;
+		order.json = json;
+		order.problem = NULL;
+		result = orders[i].obey(&order);
+		break;
+	}
+	if (result)
+		status = 200;
+	else
+		result = json_pack("{ss}", "error", order.problem ? order.problem : "failed");
+	json_decref(json);
+	return reply(connection, status, result);
+}
+
+static enum MHD_Result
+on_request(void *arg, struct MHD_Connection *connection, const char *path,
+		   const char *method, const char *version, const char *upload,
+		   size_t *upload_size, void **request)
+{
+	Text	   *body = *request;
+
+	(void) arg;
+	(void) version;
+	if (body == NULL)
+	{
+		body = need(sizeof(*body));
+		memset(body, 0, sizeof(*body));
+		*request = body;
+		return MHD_YES;
+	}
+	if (*upload_size > 0)
+	{
+		if (body->len + *upload_size > ORDER_MAX)
+			return MHD_NO;
+		text_add(body, upload, *upload_size);
+		*upload_size = 0;
+		return MHD_YES;
+	}
+	return obey(connection, method, path, body);
+}
+
+static void
+on_completed(void *arg, struct MHD_Connection *connection, void **request,
+			 enum MHD_RequestTerminationCode how)
+{
+	(void) arg;
+	(void) connection;
+	(void) how;
+	if (*request)
+	{
+		text_free(*request);
+		free(*request);
+	}
+	*request = NULL;
+}
+
+int64_t
+control_turn(void)
+{
+	return server_patience(control);
+}
+
+bool
+control_start(int listen_fd)
+{
+	control = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+							   on_request, NULL,
+							   MHD_OPTION_LISTEN_SOCKET, listen_fd,
+							   MHD_OPTION_CONNECTION_LIMIT, 256u,
+							   MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+							   MHD_OPTION_END);
+	if (control == NULL)
+		return false;
+	server_drive(control, &control_watch);
+	return true;
+}

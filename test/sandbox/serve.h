@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ * serve.h
+ *		The functions behind the routing table, one for each endpoint.
+ *
+ * They are called with a valid token, within the rate limit and with a body
+ * of the right kind; they write status and answer.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SANDBOX_SERVE_H
+#define SANDBOX_SERVE_H
+
+#include "call.h"
+
+extern void serve_verify(Call *call);
+extern void serve_credits(Call *call);
+
+#endif							/* SANDBOX_SERVE_H */

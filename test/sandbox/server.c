@@ -1,0 +1,607 @@
+/*-------------------------------------------------------------------------
+ * server.c
+ *		The API on its port: from libmicrohttpd to the routing table and back.
+ *
+ * A request is decided once, when its body is complete: whose it is, whether
+ * its window has room, what goes wrong with it, what the answer is, and what
+ * that costs.  What follows (latency, delay, hold) only concerns when the
+ * answer is sent.  So a client that leaves early has been charged, as with
+ * the service.
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+
+#include "answer.h"
+#include "clock.h"
+#include "faults.h"
+#include "raw.h"
+#include "server.h"
+#include "settings.h"
+#include "stats.h"
+#include "stream.h"
+#include "table.h"
+
+#define CONNECTION_LIMIT 100000
+#define CONNECTION_MEMORY 16384
+
+/* A client that leaves is noticed in waits from this length on. */
+#define WATCH_FROM_MS 1000
+
+/* Bytes written behind libmicrohttpd's back are given time to be read. */
+#define RAW_RESET_AFTER_MS 50
+
+static struct MHD_Daemon *api;
+static Watch api_watch;
+static ServerOptions options;
+
+static Call *held;
+static Call *free_calls;
+
+/*
+ * Calls were resumed since libmicrohttpd ran last.  Neither its descriptor
+ * nor its timeout tells that when we, and not a thread of its own, run it.
+ */
+static bool resumed;
+
+bool
+server_has_tls(void)
+{
+	return options.tls_cert != NULL;
+}
+
+/* --- calls --- */
+
+const char *
+call_header(const Call *call, const char *name)
+{
+	return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, name);
+}
+
+static void
+call_timer(void *arg)
+{
+	Call	   *call = arg;
+
+	call_wake(call, CALL_READY);
+}
+
+static void
+call_left(void *arg)
+{
+	Call	   *call = arg;
+
+	call_wake(call, CALL_OVER);
+}
+
+static Call *
+call_new(struct MHD_Connection *connection, const char *method, const char *path)
+{
+	Call	   *call = free_calls;
+
+	if (call)
+		free_calls = call->next;
+	else
+	{
+		call = need(sizeof(*call));
+		memset(call, 0, sizeof(*call));
+	}
+	call->connection = connection;
+	call->peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+	call->number = ++call->peer->requests;
+	call->state = CALL_READING;
+	call->timer.fire = call_timer;
+	call->watch.ready = call_left;
+	call->timer.arg = call->watch.arg = call;
+	call->method = method;
+	call->path = need_copy(path);
+	return call;
+}
+
+static void
+call_free(Call *call)
+{
+	Text		body = call->body;
+	Text		answer = call->answer;
+
+	free(call->path);
+	json_decref(call->json);
+	if (call->fault)
+		fault_let_go(call->fault);
+	text_clear(&body);
+	text_clear(&answer);
+	memset(call, 0, sizeof(*call));
+	call->body = body;
+	call->answer = answer;
+	call->next = free_calls;
+	free_calls = call;
+}
+
+/* Undo what a wait has set up, whoever ends it. */
+static void
+call_stop_waiting(Call *call)
+{
+	timer_cancel(&call->timer);
+	if (call->watched)
+		loop_unwatch(&call->watch);
+	call->watched = false;
+	if (call->state == CALL_HELD)
+	{
+		Call	  **link = &held;
+
+		while (*link != call)
+			link = &(*link)->next;
+		*link = call->next;
+		stats.held--;
+	}
+	else if (call->state == CALL_HUNG)
+		stats.hung--;
+}
+
+void
+call_wake(Call *call, CallState state)
+{
+	call_stop_waiting(call);
+	call->state = state;
+	MHD_resume_connection(call->connection);
+	resumed = true;
+}
+
+void
+call_wait(Call *call, CallState state, int64_t ms)
+{
+	call->state = state;
+	if (state == CALL_WAITING)
+		timer_set(&call->timer, clock_ms() + ms);
+	else if (state == CALL_HELD)
+	{
+		Call	  **last = &held;
+
+		/* in order of arrival, so that they are released in that order */
+		while (*last)
+			last = &(*last)->next;
+		call->next = NULL;
+		*last = call;
+		stats.held++;
+	}
+	else
+		stats.hung++;
+	if (state != CALL_WAITING || ms >= WATCH_FROM_MS)
+	{
+		call->watch.fd = raw_fd(call->connection);
+		loop_watch(&call->watch, EPOLLRDHUP);
+		call->watched = true;
+	}
+	MHD_suspend_connection(call->connection);
+}
+
+int
+call_release(const char *email)
+{
+	int			released = 0;
+	Call	   *next;
+
+	for (Call *call = held; call; call = next)
+	{
+		next = call->next;
+		if (email && (call->email == NULL || strcmp(email, call->email) != 0))
+			continue;
+		call_wake(call, CALL_READY);
+		released++;
+	}
+	return released;
+}
+
+/* --- deciding --- */
+
+static bool
+is_json(const char *content_type)
+{
+	size_t		len;
+
+	if (content_type == NULL)
+		return false;
+	len = strcspn(content_type, "; \t");
+	return len == strlen("application/json") &&
+		strncasecmp(content_type, "application/json", len) == 0;
+}
+
+static void
+read_body(Call *call)
+{
+	const json_t *email;
+
+	if (call->body.len == 0 || call->too_large)
+		return;
+	call->json = json_loadb(call->body.data, call->body.len, 0, NULL);
+	if (!json_is_object(call->json))
+	{
+		json_decref(call->json);
+		call->json = NULL;
+		return;
+	}
+	email = json_object_get(call->json, "email");
+	if (json_is_string(email) && json_string_length(email) > 0)
+		call->email = json_string_value(email);
+}
+
+/* What the service would answer. */
+static void
+serve(Call *call)
+{
+	if (call->account == NULL)
+		answer_failure(call, 401, 1000, NULL);
+	else if (call->rate.refused)
+	{
+		stats.refused++;
+		answer_too_many(call);
+	}
+	else if (call->route == NULL)
+		answer_status(call, 404);
+	else if (call->too_large)
+		answer_status(call, 413);
+	else if (call->route->body == BODY_JSON && !is_json(call_header(call, "Content-Type")))
+		answer_status(call, 415);
+	else
+	{
+		call->latency = settings_random(settings.latency[0], settings.latency[1]);
+		call->route->serve(call);
+	}
+}
+
+static void
+arrive(Call *call)
+{
+	call->arrived = clock_wall_ms();
+	stats.requests++;
+	if (++stats.in_flight > stats.max_in_flight)
+		stats.max_in_flight = stats.in_flight;
+
+	call->account = account_authenticate(call_header(call, "Authorization"));
+	call->route = route_find(call->method, call->path);
+	if (call->route)
+		call->route->calls++;
+	read_body(call);
+	if (call->email && call->route && call->route->by_email)
+	{
+		call->count = table_enter(call->email);
+		call->epoch = table_epoch();
+		call->counted = true;
+		table_at(call->count)->asked++;
+	}
+	if (call->account)
+		account_rate(call->account, call->route ? call->route->service : SERVICE_OTHER,
+					 true, &call->rate);
+
+	call->fault = fault_find(call);
+	if (call->fault == NULL || call->fault->processed)
+		serve(call);
+	if (call->fault)
+		fault_apply(call);
+	stats_request(call);
+}
+
+/* --- sending --- */
+
+static void
+add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+	if (MHD_add_response_header(response, name, value) != MHD_YES)
+		fprintf(stderr, "clearout-sandbox: header %s cannot be sent\n", name);
+}
+
+static const char *const rate_names[RATE_HEADERS] = {
+	"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"
+};
+
+/* The value of a rate header, or NULL if it is not to be sent. */
+static const char *
+rate_value(Call *call, int which, char buffer[32])
+{
+	const Rate *rate = &call->rate;
+	int64_t		value = which == RATE_LIMIT ? rate->limit :
+		which == RATE_REMAINING ? rate->remaining : rate->reset;
+	Replace		replace = call->fault ? call->fault->replace[which] : REPLACE_NOT;
+
+	if (replace == REPLACE_VALUE)
+		return call->fault->values[which];
+	if (replace == REPLACE_OMIT || !rate->known || !settings.rate_headers)
+		return NULL;
+	snprintf(buffer, 32, "%lld", (long long) value);
+	return buffer;
+}
+
+static void
+refresh_rate(Call *call)
+{
+	if (settings.headers_at == HEADERS_AT_RESPONSE && call->account && call->rate.known)
+		account_rate(call->account, call->route ? call->route->service : SERVICE_OTHER,
+					 false, &call->rate);
+}
+
+static enum MHD_Result
+send_answer(Call *call)
+{
+	FaultKind	kind = call->fault ? call->fault->kind : FAULT_ANSWER;
+	struct MHD_Response *response;
+	enum MHD_Result result;
+
+	refresh_rate(call);
+	switch (kind)
+	{
+		case FAULT_CUT:
+		case FAULT_LONG:
+		case FAULT_HUGE:
+		case FAULT_DRIP:
+			response = stream_response(call);
+			break;
+		default:
+			if (call->fault && call->fault->chunked)
+				response = stream_response(call);
+			else
+				response = MHD_create_response_from_buffer(call->answer.len, call->answer.data,
+														   MHD_RESPMEM_MUST_COPY);
+			break;
+	}
+	if (call->answer.len > 0 || kind == FAULT_HUGE)
+		add_header(response, "Content-Type", call->content_type);
+	for (int i = 0; i < RATE_HEADERS; i++)
+	{
+		char		buffer[32];
+		const char *value = rate_value(call, i, buffer);
+
+		if (value)
+			add_header(response, rate_names[i], value);
+	}
+	if (call->fault && call->fault->location)
+		add_header(response, "Location", call->fault->location);
+	if (call->fault && call->fault->headers)
+	{
+		const char *name;
+		json_t	   *value;
+
+		json_object_foreach(call->fault->headers, name, value)
+			add_header(response, name, json_string_value(value));
+	}
+	stats.by_status[call->status]++;
+	result = MHD_queue_response(call->connection, (unsigned) call->status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+/*
+ * libmicrohttpd would add the true length beside a wrong one, so the head is
+ * written by hand.
+ */
+static void
+make_short(Call *call)
+{
+	size_t		less = call->fault->bytes < 0 ? 10 : (size_t) call->fault->bytes;
+	size_t		len = call->answer.len;
+	Text		whole = {0};
+
+	refresh_rate(call);
+	text_printf(&whole, "HTTP/1.1 %d Answer\r\nContent-Type: %s\r\nContent-Length: %zu\r\n",
+				call->status, call->content_type, len > less ? len - less : 0);
+	for (int i = 0; i < RATE_HEADERS; i++)
+	{
+		char		buffer[32];
+		const char *value = rate_value(call, i, buffer);
+
+		if (value)
+			text_printf(&whole, "%s: %s\r\n", rate_names[i], value);
+	}
+	text_string(&whole, "\r\n");
+	text_add(&whole, call->answer.data, len);
+	text_free(&call->answer);
+	call->answer = whole;
+}
+
+/* The faults whose bytes, if any, do not go through libmicrohttpd. */
+static enum MHD_Result
+send_silence(Call *call)
+{
+	const Fault *fault = call->fault;
+	FaultEnd	end = END_CLOSE;
+
+	if (fault->kind == FAULT_RAW || fault->kind == FAULT_SHORT)
+	{
+		end = fault->end;
+		if (!call->raw_sent)
+		{
+			if (fault->kind == FAULT_SHORT)
+				make_short(call);
+			raw_write(call->connection, call->answer.data, call->answer.len);
+			call->raw_sent = true;
+			if (end == END_RESET)
+			{
+				call_wait(call, CALL_WAITING, RAW_RESET_AFTER_MS);
+				return MHD_YES;
+			}
+		}
+	}
+	else if (fault->kind == FAULT_RESET)
+		end = END_RESET;
+	else if (fault->kind == FAULT_HANG)
+		end = END_HANG;
+	if (end == END_HANG)
+	{
+		call_wait(call, CALL_HUNG, 0);
+		return MHD_YES;
+	}
+	if (end == END_RESET)
+		raw_reset(call->connection);
+	return MHD_NO;
+}
+
+/* --- libmicrohttpd --- */
+
+static enum MHD_Result
+on_request(void *arg, struct MHD_Connection *connection, const char *path,
+		   const char *method, const char *version, const char *upload,
+		   size_t *upload_size, void **request)
+{
+	Call	   *call = *request;
+
+	(void) arg;
+	(void) version;
+	if (call == NULL)
+	{
+		*request = call_new(connection, method, path);
+		return MHD_YES;
+	}
+	if (*upload_size > 0)
+	{
+		if (call->body.len + *upload_size > options.max_body)
+			call->too_large = true;
+		else
+			text_add(&call->body, upload, *upload_size);
+		*upload_size = 0;
+		return MHD_YES;
+	}
+	if (call->state == CALL_READING)
+	{
+		int64_t		wait;
+
+		arrive(call);
+		wait = call->latency + (call->fault ? call->fault->delay_ms : 0);
+		call->state = CALL_READY;
+		if (fault_holds(call))
+			call_wait(call, CALL_HELD, 0);
+		else if (wait > 0)
+			call_wait(call, CALL_WAITING, wait);
+		if (call->state != CALL_READY)
+			return MHD_YES;
+	}
+	if (call->state == CALL_OVER)
+		return MHD_NO;
+	return call->silent ? send_silence(call) : send_answer(call);
+}
+
+static void
+on_completed(void *arg, struct MHD_Connection *connection, void **request,
+			 enum MHD_RequestTerminationCode how)
+{
+	Call	   *call = *request;
+
+	(void) arg;
+	(void) connection;
+	if (call == NULL)
+		return;
+	*request = NULL;
+	call_stop_waiting(call);
+	if (call->state != CALL_READING)
+	{
+		stats.in_flight--;
+		if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		{
+			stats.answered++;
+			if (call->success && call->counted && call->epoch == table_epoch())
+				table_at(call->count)->answered++;
+		}
+		else
+			stats.broken++;
+	}
+	call_free(call);
+}
+
+static void
+on_connection(void *arg, struct MHD_Connection *connection, void **context,
+			  enum MHD_ConnectionNotificationCode what)
+{
+	(void) arg;
+	(void) connection;
+	if (what == MHD_CONNECTION_NOTIFY_STARTED)
+	{
+		Peer	   *peer = need(sizeof(*peer));
+
+		peer->number = ++stats.connections;
+		peer->requests = 0;
+		*context = peer;
+		if (++stats.connections_now > stats.max_connections)
+			stats.max_connections = stats.connections_now;
+	}
+	else
+	{
+		stats.connections_now--;
+		free(*context);
+		*context = NULL;
+	}
+}
+
+static void
+run_daemon(void *arg)
+{
+	MHD_run(arg);
+}
+
+void
+server_drive(struct MHD_Daemon *daemon, Watch *watch)
+{
+	watch->fd = MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	watch->ready = run_daemon;
+	watch->arg = daemon;
+	loop_watch(watch, EPOLLIN);
+}
+
+int64_t
+server_patience(struct MHD_Daemon *daemon)
+{
+	MHD_UNSIGNED_LONG_LONG timeout;
+
+	if (MHD_get_timeout(daemon, &timeout) != MHD_YES)
+		return -1;
+	if (timeout > 0)
+		return (int64_t) timeout;
+	MHD_run(daemon);
+	return MHD_get_timeout(daemon, &timeout) == MHD_YES ? (int64_t) timeout : -1;
+}
+
+int64_t
+server_turn(void)
+{
+	if (resumed)
+	{
+		resumed = false;
+		MHD_run(api);
+	}
+	return server_patience(api);
+}
+
+/*
+ * TURBO: libmicrohttpd then does not shut a socket down before it closes it,
+ * which would be one call more, and a FIN ahead of our RST.
+ */
+bool
+server_start(const ServerOptions *given)
+{
+	unsigned	flags = MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME;
+	struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *) given->tls_cert},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *) given->tls_key},
+		{MHD_OPTION_END, 0, NULL}
+	};
+	struct MHD_OptionItem plain[] = {
+		{MHD_OPTION_END, 0, NULL}
+	};
+
+	options = *given;
+	if (server_has_tls())
+		flags |= MHD_USE_TLS;
+	api = MHD_start_daemon(flags, 0, NULL, NULL, on_request, NULL,
+						   MHD_OPTION_LISTEN_SOCKET, options.listen_fd,
+						   MHD_OPTION_CONNECTION_LIMIT, (unsigned) CONNECTION_LIMIT,
+						   MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) CONNECTION_MEMORY,
+						   MHD_OPTION_CONNECTION_TIMEOUT, options.idle_timeout,
+						   MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+						   MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
+						   MHD_OPTION_ARRAY, server_has_tls() ? tls : plain,
+						   MHD_OPTION_END);
+	if (api == NULL)
+		return false;
+	server_drive(api, &api_watch);
+	return true;
+}
