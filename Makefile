@@ -1,0 +1,46 @@
+# clearout: e-mail verification with the Clearout service, in the database.
+#
+#   make && sudo make install     build and install with the pg_config on PATH
+#   make installcheck             against a running server that preloads clearout
+#   test/check                    everything, on throw-away servers
+
+EXTENSION   = clearout
+EXTVERSION  = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(srcdir)/clearout.control)
+DATA        = clearout--$(EXTVERSION).sql
+PGFILEDESC  = "clearout - e-mail verification with the Clearout service"
+
+MODULE_big  = clearout
+
+# Pure modules include no server header; test/unit runs them without a server.
+PURE_OBJS   = src/address.o src/codec.o src/endpoint.o src/governor.o \
+              src/headers.o src/http.o src/outcome.o src/retry.o src/timestamp.o \
+              src/utf8.o
+OBJS        = $(PURE_OBJS) \
+              src/ask.o src/catalog.o src/clearout.o src/convert.o src/error.o \
+              src/flight.o src/functions.o src/guc.o src/hooks.o src/launcher.o \
+              src/lookup.o src/makeway.o src/session.o src/slots.o \
+              src/statement.o src/status.o src/store.o src/token.o src/worker.o
+
+PG_CPPFLAGS = -I$(srcdir)/src -D_GNU_SOURCE
+PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \
+              -Wno-missing-field-initializers -Wno-cast-function-type $(WERROR)
+SHLIB_LINK  = -lcurl -ljansson -lidn2
+
+REGRESS        = install normalize settings permissions
+REGRESS_OPTS   = --inputdir=$(srcdir) --load-extension=clearout
+ENCODING       = UTF8
+NO_LOCALE      = 1
+TAP_TESTS      = 1
+PROVE_TESTS    = $(srcdir)/test/t/*.pl
+EXTRA_CLEAN    = test/unit/build test/sandbox/build
+
+PG_CONFIG  ?= pg_config
+PGXS       := $(shell $(PG_CONFIG) --pgxs)
+srcdir     ?= .
+include $(PGXS)
+
+# A VPATH build has no src/ of its own yet.
+$(shell mkdir -p src)
+
+# The server's own headers decide the layout of everything here.
+$(OBJS): $(wildcard $(srcdir)/src/*.h)

@@ -1,0 +1,209 @@
+/*-------------------------------------------------------------------------
+ * ask.c
+ *		Hand questions to the worker, and wait for the answers.
+ *
+ * While waiting, nothing of ours is held but the slots: no lock, no pin, no
+ * snapshot beyond those of the caller's statement.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+
+#include "ask.h"
+#include "compat.h"
+
+static uint32 answer_wait_event = 0;
+
+/* What is under way in one co_ask(). */
+typedef struct Asking
+{
+	CoQuestion *questions;
+	int			count;
+	int			next;			/* first that was not tried yet */
+	int			first;			/* first that may hold a slot */
+	int			open;			/* how many hold a slot */
+	int			most;			/* how many may */
+} Asking;
+
+static void
+fail(CoQuestion *question, CoFailure *failure)
+{
+	question->state = CO_QUESTION_FAILED;
+	question->failure = failure;
+}
+
+/* Claim slots for what is new.  Returns the first failure. */
+static CoFailure *
+claim(Asking *asking, const CoFreshness *accepts, TimestampTz deadline)
+{
+	CoFailure  *first = NULL;
+
+	while (asking->next < asking->count && asking->open < asking->most)
+	{
+		CoQuestion *question = &asking->questions[asking->next];
+		CoReply		reply;
+
+		if (question->state == CO_QUESTION_NEW)
+		{
+			if (co_slot_claim(CO_ENDPOINT_VERIFY, question->key, accepts,
+							  deadline, &question->slot, &reply))
+			{
+				question->state = CO_QUESTION_ASKED;
+				asking->open++;
+			}
+			else if (reply.refusal == CO_REFUSED_NO_SLOT && asking->open > 0)
+				break;			/* some of ours will come free */
+			else
+			{
+				fail(question, co_failure_from_reply(&reply));
+				if (first == NULL)
+					first = question->failure;
+			}
+		}
+		asking->next++;
+	}
+	return first;
+}
+
+/* Take the replies that are there.  Returns the first failure. */
+static CoFailure *
+collect(Asking *asking, bool *any)
+{
+	CoFailure  *first = NULL;
+	bool		prefix = true;
+
+	*any = false;
+	for (int i = asking->first; i < asking->next; i++)
+	{
+		CoQuestion *question = &asking->questions[i];
+		CoReply		reply;
+
+		if (question->state == CO_QUESTION_ASKED)
+		{
+			bool		sent;
+
+			if (!co_slot_poll(question->slot, &reply, &sent))
+			{
+				prefix = false;
+				continue;
+			}
+			co_slot_release(question->slot);
+			asking->open--;
+			*any = true;
+			if (reply.stored)
+			{
+				question->state = CO_QUESTION_ANSWERED;
+				question->asked_at = reply.asked_at;
+			}
+			else
+			{
+				fail(question, co_failure_from_reply(&reply));
+				if (first == NULL)
+					first = question->failure;
+			}
+		}
+		if (prefix)
+			asking->first = i + 1;
+	}
+	return first;
+}
+
+/* The deadline has passed: nothing more will come. */
+static CoFailure *
+give_up(Asking *asking)
+{
+	CoFailure  *first = NULL;
+
+	for (int i = asking->first; i < asking->count; i++)
+	{
+		CoQuestion *question = &asking->questions[i];
+		CoReply		reply;
+		bool		sent = false;
+
+		if (question->state == CO_QUESTION_ASKED)
+		{
+			(void) co_slot_poll(question->slot, &reply, &sent);
+			co_slot_release(question->slot);
+			asking->open--;
+		}
+		else if (question->state != CO_QUESTION_NEW)
+			continue;
+		fail(question, co_failure_timeout(sent));
+		if (first == NULL)
+			first = question->failure;
+	}
+	return first;
+}
+
+static void
+release_all(Asking *asking)
+{
+	for (int i = asking->first; i < asking->next && asking->open > 0; i++)
+	{
+		if (asking->questions[i].state == CO_QUESTION_ASKED)
+		{
+			co_slot_release(asking->questions[i].slot);
+			asking->questions[i].state = CO_QUESTION_NEW;
+			asking->open--;
+		}
+	}
+}
+
+CoFailure *
+co_ask(CoQuestion *questions, int count, const CoFreshness *accepts,
+	   TimestampTz deadline, bool stop_at_failure)
+{
+	Asking	   *asking = palloc0(sizeof(Asking));
+	CoFailure  *volatile first = NULL;
+
+	asking->questions = questions;
+	asking->count = count;
+	asking->most = co_shared ? Max(1, co_shared->slot_count / 4) : 1;
+
+	PG_TRY();
+	{
+		while (first == NULL || !stop_at_failure)
+		{
+			CoFailure  *failure;
+			bool		any;
+			long		timeout;
+
+			CHECK_FOR_INTERRUPTS();
+			failure = claim(asking, accepts, deadline);
+			if (failure != NULL && first == NULL)
+				first = failure;
+			failure = collect(asking, &any);
+			if (failure != NULL && first == NULL)
+				first = failure;
+			if (any)
+				continue;
+			if (asking->open == 0 && asking->next == count)
+				break;
+
+			timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+			if (timeout <= 0)
+			{
+				failure = give_up(asking);
+				if (first == NULL)
+					first = failure;
+				break;
+			}
+			(void) WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 timeout,
+							 co_wait_event(&answer_wait_event, "ClearoutAnswer"));
+			ResetLatch(MyLatch);
+		}
+	}
+	PG_FINALLY();
+	{
+		release_all(asking);
+	}
+	PG_END_TRY();
+
+	return first;
+}

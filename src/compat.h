@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ * compat.h
+ *		The differences between PostgreSQL 15 and 18, each in one place.
+ *-------------------------------------------------------------------------
+ */
+#ifndef CO_COMPAT_H
+#define CO_COMPAT_H
+
+#include "access/genam.h"
+#include "catalog/pg_database.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+/* 17 replaced the memory context by a resource owner; NULL means "no owner". */
+static inline WaitEventSet *
+co_create_wait_event_set(int events)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, events);
+#else
+	return CreateWaitEventSet(TopMemoryContext, events);
+#endif
+}
+
+/* 18 added an argument for EXPLAIN's instrumentation. */
+static inline IndexScanDesc
+co_index_beginscan(Relation table, Relation index, Snapshot snapshot, int keys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(table, index, snapshot, NULL, keys, 0);
+#else
+	return index_beginscan(table, index, snapshot, keys, 0);
+#endif
+}
+
+/* 16 has one function for all kinds of objects. */
+static inline bool
+co_owns_database(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
+
+/* 17 lets an extension name what its processes wait for. */
+static inline uint32
+co_wait_event(uint32 *cached, const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	if (*cached == 0)
+		*cached = WaitEventExtensionNew(name);
+	return *cached;
+#else
+	(void) cached;
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+#endif							/* CO_COMPAT_H */

@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ * flight.c
+ *		Requests that a worker has taken, by key: equal ones share one call.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "flight.h"
+
+static HTAB *table = NULL;
+static MemoryContext context = NULL;
+static dlist_head lists[CO_FLIGHT_STATES];
+static int	counts[CO_FLIGHT_STATES];
+
+void
+co_flights_init(void)
+{
+	HASHCTL		control = {0};
+
+	context = AllocSetContextCreate(TopMemoryContext, "clearout flights",
+									ALLOCSET_DEFAULT_SIZES);
+	control.keysize = CO_FLIGHT_KEY_SIZE;
+	control.entrysize = sizeof(CoFlight);
+	control.hcxt = context;
+	table = hash_create("clearout flights", 256, &control,
+						HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	for (int i = 0; i < CO_FLIGHT_STATES; i++)
+		dlist_init(&lists[i]);
+}
+
+dlist_head *
+co_flights(CoFlightState state)
+{
+	return &lists[state];
+}
+
+int
+co_flight_count(CoFlightState state)
+{
+	return counts[state];
+}
+
+static void
+add_waiter(CoFlight *flight, CoSlotRef ref, const CoSlot *slot)
+{
+	CoWaiter   *waiter;
+
+	if (flight->waiter_count == flight->waiter_size)
+	{
+		int			size = Max(4, flight->waiter_size * 2);
+
+		if (flight->waiter == NULL)
+			flight->waiter = MemoryContextAlloc(context, size * sizeof(CoWaiter));
+		else
+			flight->waiter = repalloc(flight->waiter, size * sizeof(CoWaiter));
+		flight->waiter_size = size;
+	}
+	waiter = &flight->waiter[flight->waiter_count++];
+	waiter->slot = ref;
+	waiter->accepts = slot->accepts;
+	waiter->deadline = slot->deadline;
+}
+
+CoFlight *
+co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined)
+{
+	char		key[CO_FLIGHT_KEY_SIZE];
+	CoFlight   *flight;
+
+	key[0] = 'a' + slot->endpoint;
+	strlcpy(key + 1, slot->key, sizeof(key) - 1);
+	flight = hash_search(table, key, HASH_ENTER, joined);
+	if (!*joined)
+	{
+		memset((char *) flight + CO_FLIGHT_KEY_SIZE, 0,
+			   sizeof(CoFlight) - CO_FLIGHT_KEY_SIZE);
+		flight->endpoint = slot->endpoint;
+		flight->state = CO_FLIGHT_NEW;
+		dlist_push_tail(&lists[CO_FLIGHT_NEW], &flight->node);
+		counts[CO_FLIGHT_NEW]++;
+	}
+	add_waiter(flight, ref, slot);
+	return flight;
+}
+
+char *
+co_flight_key(CoFlight *flight)
+{
+	return flight->key + 1;
+}
+
+void
+co_flight_set_utf8(CoFlight *flight, const char *utf8)
+{
+	flight->utf8 = MemoryContextStrdup(context, utf8);
+}
+
+void
+co_flight_set_state(CoFlight *flight, CoFlightState state)
+{
+	dlist_delete(&flight->node);
+	counts[flight->state]--;
+	flight->state = state;
+	counts[state]++;
+	dlist_push_tail(&lists[state], &flight->node);
+}
+
+void
+co_flight_return(CoFlight *flight)
+{
+	co_flight_set_state(flight, CO_FLIGHT_WAITING);
+	dlist_move_head(&lists[CO_FLIGHT_WAITING], &flight->node);
+}
+
+bool
+co_flight_is_awaited(const CoFlight *flight, TimestampTz *until)
+{
+	bool		awaited = false;
+
+	*until = DT_NOBEGIN;
+	for (int i = 0; i < flight->waiter_count; i++)
+	{
+		if (co_slot_waits(flight->waiter[i].slot))
+		{
+			awaited = true;
+			*until = Max(*until, flight->waiter[i].deadline);
+		}
+	}
+	return awaited;
+}
+
+void
+co_flight_set_sent(CoFlight *flight, bool sent)
+{
+	for (int i = 0; i < flight->waiter_count; i++)
+		co_slot_set_sent(flight->waiter[i].slot, sent);
+}
+
+void
+co_flight_answer(CoFlight *flight, const CoReply *reply)
+{
+	for (int i = 0; i < flight->waiter_count; i++)
+		co_slot_answer(flight->waiter[i].slot, reply);
+}
+
+void
+co_flight_end(CoFlight *flight)
+{
+	dlist_delete(&flight->node);
+	counts[flight->state]--;
+	if (flight->waiter != NULL)
+		pfree(flight->waiter);
+	if (flight->utf8 != NULL)
+		pfree(flight->utf8);
+	co_verify_answer_free(&flight->answer.verify);
+	(void) hash_search(table, flight->key, HASH_REMOVE, NULL);
+}

@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ * flight.h
+ *		Requests that a worker has taken, by key: equal ones share one call.
+ *
+ * Local to the worker.  A flight is in one list by its state, and in the
+ * table by its key, from the moment it is made to co_flight_end().
+ *-------------------------------------------------------------------------
+ */
+#ifndef CO_FLIGHT_H
+#define CO_FLIGHT_H
+
+#include "lib/ilist.h"
+
+#include "slots.h"
+#include "store.h"
+
+#define CO_FLIGHT_KEY_SIZE (CO_KEY_SIZE + 1)
+
+typedef enum CoFlightState
+{
+	CO_FLIGHT_NEW,				/* next: WAITING, or gone if an answer is stored */
+	CO_FLIGHT_WAITING,			/* for its turn; next: IN_FLIGHT */
+	CO_FLIGHT_IN_FLIGHT,		/* next: LANDED, WAITING (429), BACKOFF, gone */
+	CO_FLIGHT_BACKOFF,			/* until retry_at; next: WAITING */
+	CO_FLIGHT_LANDED			/* answered, to be stored; next: gone */
+} CoFlightState;
+#define CO_FLIGHT_STATES 5
+
+typedef struct CoWaiter
+{
+	CoSlotRef	slot;
+	CoFreshness accepts;
+	TimestampTz deadline;
+} CoWaiter;
+
+typedef struct CoFlight
+{
+	char		key[CO_FLIGHT_KEY_SIZE];	/* hash key: endpoint's letter, key */
+	dlist_node	node;
+	CoFlightState state;
+	CoEndpointId endpoint;
+	char	   *utf8;			/* the key in UTF-8; not before WAITING */
+	int			attempts;		/* calls made that count */
+	int64		retry_at;		/* when BACKOFF; co_clock() */
+	CoTicket	ticket;			/* when IN_FLIGHT */
+	TimestampTz asked_at;		/* when the last call began */
+	CoAnswer	answer;			/* when LANDED */
+	int			waiter_count;
+	int			waiter_size;
+	CoWaiter   *waiter;
+} CoFlight;
+
+extern void co_flights_init(void);
+
+/* All flights of one state, oldest first. */
+extern dlist_head *co_flights(CoFlightState state);
+extern int	co_flight_count(CoFlightState state);
+
+/*
+ * Let this caller wait for the flight of its key; a new one is made if there
+ * is none.  *joined says that there was one.
+ */
+extern CoFlight *co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined);
+
+/* What is asked, without the endpoint's letter. */
+extern char *co_flight_key(CoFlight *flight);
+
+/* Keep the key's UTF-8 text; converting needs a transaction, which is open
+ * when stored answers are looked up, and not when calls begin and end. */
+extern void co_flight_set_utf8(CoFlight *flight, const char *utf8);
+
+extern void co_flight_set_state(CoFlight *flight, CoFlightState state);
+
+/* Put a flight that was turned away back to the head of those waiting. */
+extern void co_flight_return(CoFlight *flight);
+
+/* Does anybody still wait for it, and until when (the last of them)? */
+extern bool co_flight_is_awaited(const CoFlight *flight, TimestampTz *until);
+
+/* Tell its callers whether a call is on the wire. */
+extern void co_flight_set_sent(CoFlight *flight, bool sent);
+
+/* Answer its callers; those who have left are passed over. */
+extern void co_flight_answer(CoFlight *flight, const CoReply *reply);
+
+extern void co_flight_end(CoFlight *flight);
+
+#endif							/* CO_FLIGHT_H */

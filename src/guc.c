@@ -1,0 +1,253 @@
+/*-------------------------------------------------------------------------
+ * guc.c
+ *		Settings: clearout.*
+ *
+ * No setting holds the token itself.  Whatever is set is shown: a reload
+ * logs new values, ALTER SYSTEM reaches the log and pg_stat_statements, and
+ * every role can read pg_db_role_setting.  So clearout.api_token_file names a
+ * file that only the server's user can read, and only the worker opens it.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "guc.h"
+#include "http.h"
+
+char	   *co_api_token_file = NULL;
+int			co_auth_scheme = CO_AUTH_BEARER;
+char	   *co_base_url = NULL;
+bool		co_allow_http = false;
+char	   *co_proxy = NULL;
+char	   *co_ca_file = NULL;
+char	   *co_databases = NULL;
+int			co_max_parallel = 100;
+int			co_request_slots = 1024;
+int			co_request_timeout = 60000;
+int			co_wait_timeout = 30000;
+int			co_max_age = 30 * 86400;
+int			co_max_age_unknown = 3600;
+int			co_max_age_catch_all = -1;
+int			co_max_attempts = 5;
+int			co_on_error = CO_ON_ERROR_ERROR;
+int			co_verify_rpm = 0;
+int			co_statement_limit = 1000;
+bool		co_precheck = true;
+
+static const struct config_enum_entry auth_schemes[] = {
+	{"bearer", CO_AUTH_BEARER, false},
+	{"token", CO_AUTH_TOKEN, false},
+	{"bearer_colon", CO_AUTH_BEARER_COLON, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_error_words[] = {
+	{"error", CO_ON_ERROR_ERROR, false},
+	{"unknown", CO_ON_ERROR_UNKNOWN, false},
+	{NULL, 0, false}
+};
+
+/*
+ * Whether plain http is allowed for the host depends on clearout.allow_http,
+ * which may be set later in the same file; so the worker checks that, and
+ * only what is no URL for us at all is refused here.
+ */
+static bool
+check_base_url(char **newval, void **extra, GucSource source)
+{
+	const char *error = co_http_url_error(*newval, true);
+
+	(void) extra;
+	(void) source;
+	if (error != NULL)
+	{
+		GUC_check_errdetail("This URL cannot be used: %s.", error);
+		GUC_check_errhint("Use the base URL that the Clearout app shows under Developer, such as \"https://api.clearout.io/v2\".");
+		return false;
+	}
+	return true;
+}
+
+CoOnError
+co_on_error_parse(const char *word)
+{
+	for (const struct config_enum_entry *entry = on_error_words; entry->name; entry++)
+	{
+		if (pg_strcasecmp(word, entry->name) == 0)
+			return (CoOnError) entry->val;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for \"on_error\": \"%s\"", word),
+			 errhint("Use \"error\" or \"unknown\".")));
+}
+
+/*
+ * Each description says what the setting is for; what a reader could not
+ * guess stands in the long one.
+ */
+void
+co_guc_init(void)
+{
+	DefineCustomStringVariable("clearout.api_token_file",
+							   "Names the file that holds the API token.",
+							   "Only the server's user may be able to read it, as for ssl_key_file. A relative name is relative to the data directory. It is read when a worker starts, at reload, and while there is no valid token.",
+							   &co_api_token_file,
+							   "",
+							   PGC_SUSET, 0,
+							   NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("clearout.auth_scheme",
+							 "Sets the spelling of the Authorization header.",
+							 "The service's documents have all three: \"Bearer TOKEN\", \"TOKEN\" and \"Bearer:TOKEN\".",
+							 &co_auth_scheme,
+							 CO_AUTH_BEARER, auth_schemes,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("clearout.base_url",
+							   "Sets the base URL of the Clearout API, with its version.",
+							   "It can differ by account and region; the Clearout app shows it.",
+							   &co_base_url,
+							   "https://api.clearout.io/v2",
+							   PGC_SUSET, 0,
+							   check_base_url, NULL, NULL);
+
+	DefineCustomBoolVariable("clearout.allow_http",
+							 "Allows plain http to hosts other than this one.",
+							 "The token and the addresses then cross the network readable.",
+							 &co_allow_http,
+							 false,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("clearout.proxy",
+							   "Sets the proxy to reach the service through.",
+							   "The environment's proxy variables are never used.",
+							   &co_proxy,
+							   "",
+							   PGC_SUSET, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("clearout.ca_file",
+							   "Names the file of certificate authorities to trust.",
+							   "In place of the system's. The certificate is always verified.",
+							   &co_ca_file,
+							   "",
+							   PGC_SUSET, 0,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("clearout.databases",
+							   "Lists the databases that may have a worker.",
+							   "Names separated by commas; empty means every database that has the extension.",
+							   &co_databases,
+							   "",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.max_parallel",
+							"Sets the number of calls that a worker has in flight at most.",
+							"It also bounds what a kill can cost: the calls sent whose answers are not committed yet are made again.",
+							&co_max_parallel,
+							100, 1, 10000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	/*
+	 * A library that a session loads may define nothing that only the
+	 * postmaster sets: the session would end.  There are no slots then.
+	 */
+	DefineCustomIntVariable("clearout.request_slots",
+							"Sets the number of requests that sessions can wait for at once.",
+							"For the whole server; each takes about 2.5 kB of shared memory.",
+							&co_request_slots,
+							1024, 16, 65536,
+							process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.request_timeout",
+							"Sets the time that the service may take to answer a call.",
+							"It is told to the service, which gives up then; the connection is held for two seconds more. Above 100 s some proxies cut in.",
+							&co_request_timeout,
+							60000, 1000, 180000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.wait_timeout",
+							"Sets the time that a function waits for an answer.",
+							"An answer that comes later is stored all the same.",
+							&co_wait_timeout,
+							30000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.max_age",
+							"Sets the age up to which a stored answer is used in place of a call.",
+							NULL,
+							&co_max_age,
+							30 * 86400, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.max_age_unknown",
+							"Sets the same for answers with the status unknown.",
+							"The service does not charge for these, and can often say more an hour later. Never longer than the age that holds for other answers.",
+							&co_max_age_unknown,
+							3600, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.max_age_catch_all",
+							"Sets the same for answers with the status catch_all.",
+							"-1 means that they age like all others.",
+							&co_max_age_catch_all,
+							-1, -1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.max_attempts",
+							"Sets how often a call that failed in passing is made at most.",
+							"Refusals for the rate limit do not count. A call that may have been charged is never repeated behind a waiting caller's back.",
+							&co_max_attempts,
+							5, 1, 100,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("clearout.on_error",
+							 "Sets what a function does when the service gives no answer.",
+							 "\"error\" raises an error; \"unknown\" returns a row with the status unknown that says why.",
+							 &co_on_error,
+							 CO_ON_ERROR_ERROR, on_error_words,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.verify_rpm",
+							"Sets the number of verify calls per minute.",
+							"Zero means that the limit is learnt from the service's answers. A lower limit that the service tells is kept in any case.",
+							&co_verify_rpm,
+							0, 0, 100000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.statement_limit",
+							"Sets the number of calls that one statement may cause.",
+							"A guard against emptying the account by accident; zero means no limit.",
+							&co_statement_limit,
+							1000, 0, INT_MAX,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("clearout.precheck",
+							 "Answers malformed addresses without asking the service.",
+							 "Such an answer is free and says that it is local.",
+							 &co_precheck,
+							 true,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("clearout");
+}

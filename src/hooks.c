@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ * hooks.c
+ *		What the extension has to notice of other people's commands.
+ *
+ *		CREATE EXTENSION		at commit: this database wants a worker
+ *		DROP EXTENSION			at commit: its worker looks, and leaves
+ *		ALTER DATABASE ... SET	at commit: its worker makes room for one that
+ *								has the new settings
+ *		COMMIT PREPARED			the extension may be there now, or not any more
+ *
+ * object_access_hook sees these whatever way they come (DROP SCHEMA CASCADE,
+ * DROP OWNED).  What may happen only at commit is noted in a flag and done by
+ * a transaction callback, which is registered once per backend.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_db_role_setting.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "catalog.h"
+#include "hooks.h"
+#include "slots.h"
+
+static object_access_hook_type previous_object_access_hook = NULL;
+
+/* Noted in this transaction, for its commit. */
+static bool extension_created = false;
+static bool extension_dropped = false;
+static bool all_settings_changed = false;	/* of a role, in all databases */
+static Oid	settings_changed = InvalidOid;	/* of this database */
+
+static void
+forget(void)
+{
+	extension_created = false;
+	extension_dropped = false;
+	all_settings_changed = false;
+	settings_changed = InvalidOid;
+}
+
+static void
+at_commit(void)
+{
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	if (extension_created || extension_dropped)
+	{
+		int			index = co_database_entry(MyDatabaseId, extension_created);
+
+		if (index >= 0)
+		{
+			CoDatabase *database = &co_shared->database[index];
+
+			/* Any extension counts: the worker looks which one it was. */
+			if (database->state == CO_DATABASE_ABSENT)
+			{
+				database->state = CO_DATABASE_WANTED;
+				database->start_at = 0;
+			}
+			database->recheck = true;
+			co_worker_wake(database);
+			co_launcher_wake();
+		}
+	}
+	for (int i = 0; i < co_shared->database_count; i++)
+	{
+		CoDatabase *database = &co_shared->database[i];
+
+		if (all_settings_changed ||
+			(OidIsValid(settings_changed) && database->dbid == settings_changed))
+			co_database_replace_worker(i);
+	}
+	LWLockRelease(co_shared->lock);
+}
+
+/*
+ * The session that prepared the transaction has forgotten what it did, and may
+ * be gone.  So compare what is there with what is known.
+ */
+void
+co_hooks_after_commit_prepared(void)
+{
+	bool		installed = OidIsValid(co_catalog_schema());
+	int			index;
+
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	index = co_database_entry(MyDatabaseId, installed);
+	if (index >= 0)
+	{
+		CoDatabase *database = &co_shared->database[index];
+
+		if (!installed)
+		{
+			database->recheck = true;
+			co_worker_wake(database);
+		}
+		else if (database->state == CO_DATABASE_ABSENT)
+		{
+			database->state = CO_DATABASE_WANTED;
+			database->start_at = 0;
+		}
+		if (database->state == CO_DATABASE_WANTED)
+			co_launcher_wake();
+	}
+	LWLockRelease(co_shared->lock);
+}
+
+static void
+transaction_callback(XactEvent event, void *argument)
+{
+	(void) argument;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			if (extension_created || extension_dropped || all_settings_changed ||
+				OidIsValid(settings_changed))
+				at_commit();
+			forget();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			forget();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+note(bool *flag)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(transaction_callback, NULL);
+		registered = true;
+	}
+	*flag = true;
+}
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+			  int sub_id, void *argument)
+{
+	if (previous_object_access_hook)
+		previous_object_access_hook(access, class_id, object_id, sub_id, argument);
+
+	if (co_shared == NULL || !IsUnderPostmaster)
+		return;
+	if (class_id == ExtensionRelationId && access == OAT_POST_CREATE)
+		note(&extension_created);
+	else if (class_id == ExtensionRelationId && access == OAT_DROP)
+		note(&extension_dropped);
+	else if (class_id == DbRoleSettingRelationId && access == OAT_POST_ALTER)
+	{
+		bool		unused;
+
+		/* Two databases in one transaction: replacing all is right as well. */
+		note(&unused);
+		if (!OidIsValid(object_id) ||
+			(OidIsValid(settings_changed) && settings_changed != object_id))
+			all_settings_changed = true;
+		else
+			settings_changed = object_id;
+	}
+}
+
+void
+co_hooks_init(void)
+{
+	previous_object_access_hook = object_access_hook;
+	object_access_hook = object_access;
+}

@@ -1,0 +1,232 @@
+/*-------------------------------------------------------------------------
+ * lookup.c
+ *		Look a stored answer up.
+ *
+ * This goes around the executor: one index scan with a snapshot of its own.
+ * So the lock is released at once, which SPI does not do; no privilege on the
+ * table is needed by whoever may ask about the address he names; and it is
+ * fast.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_collation.h"
+#include "executor/tuptable.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "lookup.h"
+
+typedef enum Found
+{
+	FOUND_NOTHING,
+	FOUND_VERDICT,				/* the row itself is fresh */
+	FOUND_ATTEMPT				/* only its last attempt is */
+} Found;
+
+static TimestampTz
+row_time(const CoRow *row, CoColumn column)
+{
+	return row->isnull[column] ? DT_NOBEGIN : DatumGetTimestampTz(row->value[column]);
+}
+
+bool
+co_text_equals(Datum value, const char *word)
+{
+	text	   *text_value = DatumGetTextPP(value);
+	size_t		length = strlen(word);
+
+	return VARSIZE_ANY_EXHDR(text_value) == length &&
+		memcmp(VARDATA_ANY(text_value), word, length) == 0;
+}
+
+/*
+ * An answer is as old as the later of what the service says (verified_at)
+ * and the start of the call that brought it (asked_at, by our clock): a
+ * service whose clock is behind, or that answers from a cache of its own,
+ * must not make us pay again and again.
+ */
+static Found
+freshness(const CoRow *row, const CoFreshness *accepts)
+{
+	TimestampTz age = Max(row_time(row, CO_COL_VERIFIED_AT),
+						  row_time(row, CO_COL_ASKED_AT));
+	TimestampTz oldest = accepts->verdict;
+
+	if (co_text_equals(row->value[CO_COL_STATUS], "unknown"))
+		oldest = accepts->unknown;
+	else if (co_text_equals(row->value[CO_COL_STATUS], "catch_all"))
+		oldest = accepts->catch_all;
+
+	if (age >= oldest)
+		return FOUND_VERDICT;
+	if (!row->isnull[CO_COL_ATTEMPT_STATUS] &&
+		row_time(row, CO_COL_ATTEMPTED_AT) >= accepts->unknown)
+		return FOUND_ATTEMPT;
+	return FOUND_NOTHING;
+}
+
+/* Let the row speak of its last attempt instead of its last verdict. */
+static void
+show_attempt(CoRow *row)
+{
+	static const CoColumn source[][2] = {
+		{CO_COL_STATUS, CO_COL_ATTEMPT_STATUS},
+		{CO_COL_SUB_STATUS, CO_COL_ATTEMPT_SUB_STATUS},
+		{CO_COL_REASON, CO_COL_ATTEMPT_REASON},
+		{CO_COL_RAW, CO_COL_ATTEMPT_RAW},
+		{CO_COL_SAFE_TO_SEND, CO_COL_ATTEMPT_STATUS},
+		{CO_COL_VERIFIED_AT, CO_COL_ATTEMPTED_AT}
+	};
+	static const CoColumn unsaid[] = {
+		CO_COL_BOUNCE_TYPE, CO_COL_DISPOSABLE, CO_COL_FREE, CO_COL_ROLE,
+		CO_COL_GIBBERISH, CO_COL_SUGGESTED_EMAIL, CO_COL_MX_RECORD,
+		CO_COL_SMTP_PROVIDER, CO_COL_AI_VERDICT, CO_COL_TIME_TAKEN
+	};
+
+	for (int i = 0; i < lengthof(source); i++)
+	{
+		row->value[source[i][0]] = row->value[source[i][1]];
+		row->isnull[source[i][0]] = row->isnull[source[i][1]];
+	}
+	for (int i = 0; i < lengthof(unsaid); i++)
+		row->isnull[unsaid[i]] = true;
+}
+
+/* The index on the first column alone; every table of ours has one on email. */
+static Oid
+email_index(Relation table)
+{
+	List	   *indexes = RelationGetIndexList(table);
+	Oid			result = InvalidOid;
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indisvalid &&
+			index->rd_index->indnkeyatts == 1 &&
+			index->rd_index->indkey.values[0] == CO_COL_EMAIL + 1 &&
+			RelationGetIndexPredicate(index) == NIL)
+			result = RelationGetRelid(index);
+		index_close(index, AccessShareLock);
+		if (OidIsValid(result))
+			break;
+	}
+	list_free(indexes);
+	if (!OidIsValid(result))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table \"%s\" has no index on its column \"email\"",
+						RelationGetRelationName(table))));
+	return result;
+}
+
+/* The freshest acceptable row of one table; the table must be locked. */
+static Found
+scan_table(Oid table_id, const char *key, const CoFreshness *accepts, CoRow *best)
+{
+	Relation	table = table_open(table_id, NoLock);
+	Relation	index;
+	Snapshot	snapshot;
+	IndexScanDesc scan;
+	ScanKeyData scankey;
+	TupleTableSlot *slot;
+	Found		found = FOUND_NOTHING;
+	TimestampTz found_age = DT_NOBEGIN;
+
+	if (table->rd_att->natts < CO_STORED_COLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is older than the library of the extension \"clearout\"",
+						RelationGetRelationName(table)),
+				 errhint("Run ALTER EXTENSION clearout UPDATE.")));
+
+	/* An empty file has no need for a look into its index. */
+	if (RelationGetNumberOfBlocks(table) == 0)
+	{
+		table_close(table, NoLock);
+		return FOUND_NOTHING;
+	}
+
+	index = index_open(email_index(table), AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	slot = table_slot_create(table, NULL);
+
+	ScanKeyInit(&scankey, 1, BTEqualStrategyNumber, F_TEXTEQ,
+				CStringGetTextDatum(key));
+	scankey.sk_collation = C_COLLATION_OID;
+
+	scan = co_index_beginscan(table, index, snapshot, 1);
+	index_rescan(scan, &scankey, 1, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		HeapTuple	tuple;
+		CoRow		row;
+		Found		fresh;
+		TimestampTz age;
+
+		/* A copy: it must outlive the buffer pin. */
+		tuple = ExecCopySlotHeapTuple(slot);
+		for (int column = 0; column < CO_STORED_COLUMNS; column++)
+			row.value[column] = heap_getattr(tuple, column + 1, table->rd_att,
+											 &row.isnull[column]);
+		fresh = freshness(&row, accepts);
+		if (fresh == FOUND_NOTHING)
+			continue;
+		if (fresh == FOUND_ATTEMPT)
+			show_attempt(&row);
+		age = Max(row_time(&row, CO_COL_VERIFIED_AT), row_time(&row, CO_COL_ASKED_AT));
+		if (found == FOUND_NOTHING || age > found_age)
+		{
+			found = fresh;
+			found_age = age;
+			*best = row;
+		}
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(table, NoLock);
+	return found;
+}
+
+bool
+co_lookup(const CoCatalog *catalog, const char *key,
+				const CoFreshness *accepts, CoRow *row, bool *locked)
+{
+	const Oid	tables[] = {catalog->results, catalog->spill};
+
+	if (locked)
+		*locked = false;
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		Found		found;
+
+		/* The lock is taken before the table is opened, so that the relcache
+		 * is as new as the lock. */
+		if (!ConditionalLockRelationOid(tables[i], AccessShareLock))
+		{
+			if (locked)
+				*locked = true;
+			continue;
+		}
+		found = scan_table(tables[i], key, accepts, row);
+		UnlockRelationOid(tables[i], AccessShareLock);
+		if (found != FOUND_NOTHING)
+			return true;
+	}
+	return false;
+}

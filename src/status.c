@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ * status.c
+ *		The view clearout_status: what shared memory knows of this database.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "convert.h"
+#include "slots.h"
+
+PG_FUNCTION_INFO_V1(clearout_status_info);
+
+typedef enum StatusColumn
+{
+	STATUS_WORKER_PID,
+	STATUS_STATE,
+	STATUS_REASON,
+	STATUS_SINCE,
+	STATUS_RESTARTS,
+	STATUS_REQUESTS_WAITING,
+	STATUS_CALLS_IN_FLIGHT,
+	STATUS_ANSWERS_UNSTORED,
+	STATUS_SPILLED,
+	STATUS_SLOTS_USED,
+	STATUS_SLOTS_TOTAL,
+	STATUS_RATE_LIMIT,
+	STATUS_RATE_REMAINING,
+	STATUS_RATE_RESETS_IN,
+	STATUS_CALLS,
+	STATUS_ANSWERS,
+	STATUS_JOINED,
+	STATUS_FAULTS,
+	STATUS_LAST_ERROR,
+	STATUS_LAST_ERROR_AT,
+	STATUS_COLUMNS
+} StatusColumn;
+
+/* What is copied out under the lock. */
+typedef struct Status
+{
+	bool		known;
+	CoDatabase	database;
+	int			waiting;
+	int			slots_used;
+	CoGovernorState rate;
+} Status;
+
+static void
+copy_status(Status *status)
+{
+	int			index;
+
+	memset(status, 0, sizeof(*status));
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	index = co_database_entry(MyDatabaseId, false);
+	status->slots_used = co_shared->slots_used;
+	if (index >= 0)
+	{
+		status->known = true;
+		status->database = co_shared->database[index];
+		if (status->database.token >= 0)
+			co_governor_state(&co_shared->token[status->database.token].governor[CO_SERVICE_VERIFY],
+							  co_clock(), &status->rate);
+		for (int i = 0; i < co_shared->slot_count; i++)
+		{
+			CoSlot	   *slot = &co_shared->slot[i];
+
+			if (slot->database == index &&
+				(slot->state == CO_SLOT_FILLED || slot->state == CO_SLOT_TAKEN))
+				status->waiting++;
+		}
+	}
+	LWLockRelease(co_shared->lock);
+}
+
+static const char *const condition_words[] = {
+	[CO_CONDITION_WORKING] = "running",
+	[CO_CONDITION_NOT_CONFIGURED] = "not configured",
+	[CO_CONDITION_PAUSED] = "paused",
+	[CO_CONDITION_UNSTORED] = "storing failed"
+};
+
+static const char *
+state_word(const Status *status)
+{
+	if (!status->known)
+		return "no worker";
+	switch (status->database.state)
+	{
+		case CO_DATABASE_RUNNING:
+			return condition_words[status->database.condition];
+		case CO_DATABASE_STARTING:
+			return "starting";
+		case CO_DATABASE_WANTED:
+			return status->database.failures > 0 ? "backoff" : "starting";
+		case CO_DATABASE_UNUSED:
+		case CO_DATABASE_ABSENT:
+			break;
+	}
+	return "no worker";
+}
+
+Datum
+clearout_status_info(PG_FUNCTION_ARGS)
+{
+	Datum		values[STATUS_COLUMNS];
+	bool		nulls[STATUS_COLUMNS];
+	TupleDesc	type;
+	Status		status;
+
+	if (get_call_result_type(fcinfo, NULL, &type) != TYPEFUNC_COMPOSITE ||
+		type->natts != STATUS_COLUMNS)
+		elog(ERROR, "unexpected result type");
+
+	memset(nulls, true, sizeof(nulls));
+	memset(values, 0, sizeof(values));
+
+#define SET(column, datum) (values[column] = (datum), nulls[column] = false)
+	if (co_shared == NULL)
+	{
+		SET(STATUS_STATE, CStringGetTextDatum("not preloaded"));
+		SET(STATUS_REASON, CStringGetTextDatum("The library is not in shared_preload_libraries."));
+		PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls)));
+	}
+
+	copy_status(&status);
+	SET(STATUS_STATE, CStringGetTextDatum(state_word(&status)));
+	SET(STATUS_SLOTS_USED, Int32GetDatum(status.slots_used));
+	SET(STATUS_SLOTS_TOTAL, Int32GetDatum(co_shared->slot_count));
+	if (status.known)
+	{
+		const CoDatabase *database = &status.database;
+		int			in_flight = 0;
+
+		for (int i = 0; i < CO_SERVICE_COUNT; i++)
+			in_flight += database->in_flight[i];
+
+		if (database->worker_pid != 0)
+			SET(STATUS_WORKER_PID, Int32GetDatum(database->worker_pid));
+		if (database->reason[0] != '\0')
+			SET(STATUS_REASON, CStringGetTextDatum(co_text_from_utf8(database->reason)));
+		SET(STATUS_SINCE, TimestampTzGetDatum(database->changed_at));
+		SET(STATUS_RESTARTS, Int64GetDatum(database->restarts));
+		SET(STATUS_REQUESTS_WAITING, Int32GetDatum(status.waiting));
+		SET(STATUS_CALLS_IN_FLIGHT, Int32GetDatum(in_flight));
+		SET(STATUS_ANSWERS_UNSTORED, Int32GetDatum(database->unstored));
+		SET(STATUS_SPILLED, BoolGetDatum(database->spilled));
+		SET(STATUS_CALLS, Int64GetDatum(database->calls));
+		SET(STATUS_ANSWERS, Int64GetDatum(database->answers));
+		SET(STATUS_JOINED, Int64GetDatum(database->joined));
+		SET(STATUS_FAULTS, Int64GetDatum(database->faults));
+		if (database->last_error[0] != '\0')
+		{
+			SET(STATUS_LAST_ERROR, CStringGetTextDatum(database->last_error));
+			SET(STATUS_LAST_ERROR_AT, TimestampTzGetDatum(database->last_error_at));
+		}
+		if (status.rate.limit > 0)
+		{
+			SET(STATUS_RATE_LIMIT, Int32GetDatum(status.rate.limit));
+			SET(STATUS_RATE_REMAINING, Int32GetDatum(status.rate.remaining));
+		}
+		if (status.rate.resets_at > co_clock())
+		{
+			Interval   *interval = palloc0(sizeof(Interval));
+
+			interval->time = status.rate.resets_at - co_clock();
+			SET(STATUS_RATE_RESETS_IN, IntervalPGetDatum(interval));
+		}
+	}
+#undef SET
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls)));
+}

@@ -1,0 +1,47 @@
+/*-------------------------------------------------------------------------
+ * store.h
+ *		Write answers down.
+ *-------------------------------------------------------------------------
+ */
+#ifndef CO_STORE_H
+#define CO_STORE_H
+
+#include "codec.h"
+#include "datatype/timestamp.h"
+
+typedef enum CoAnswerState
+{
+	CO_ANSWER_NEW,				/* next: any of the following */
+	CO_ANSWER_STORED,			/* committed in clearout_results */
+	CO_ANSWER_SPILLED,			/* committed in clearout_spill */
+	CO_ANSWER_UNSTORED			/* nowhere yet; next: as for NEW */
+} CoAnswerState;
+
+/* An answer on its way into the table. */
+typedef struct CoAnswer
+{
+	char	   *key;			/* in the database's encoding */
+	CoVerifyAnswer verify;
+	TimestampTz asked_at;		/* when its call began */
+	TimestampTz received_at;
+	CoAnswerState state;
+	void	   *owner;			/* of no concern here */
+} CoAnswer;
+
+/*
+ * Write answers down, each in its own right: sets the state of each.  Waits
+ * for no other transaction longer than some 200 ms in all.  Commits.  Never
+ * throws.  *spilled is set when clearout_spill was used.  False: some are
+ * UNSTORED; reason says why.
+ */
+extern bool co_store_answers(CoAnswer **answers, int count, bool *spilled,
+							 char *reason, size_t reason_size);
+
+/*
+ * Move what lies in clearout_spill to where it belongs, as far as nobody
+ * stands in the way.  Never throws.  Sets the number moved, and whether some
+ * is left that may be moved later.
+ */
+extern void co_store_merge_spill(bool retry_failed, int *moved, bool *left);
+
+#endif							/* CO_STORE_H */

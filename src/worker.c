@@ -1,0 +1,957 @@
+/*-------------------------------------------------------------------------
+ * worker.c
+ *		One process per database: turns waiting requests into stored answers.
+ *
+ *		slots --take--> NEW --nothing fresh stored--> WAITING
+ *		WAITING --governor, a free place--> IN FLIGHT --answer--> LANDED
+ *		   ^                                  |
+ *		   +-- 429; or backoff is over -------+-- no use: callers are told
+ *		LANDED --committed--> callers are woken, who read the stored row
+ *
+ * No transaction is open while a call is on the wire: it would hold back
+ * vacuum for as long as the slowest mail server takes to answer.  The loop
+ * waits in one place, for its latch, libcurl's sockets, the next timer and
+ * the postmaster's death; with nothing to do it does not wake up at all.
+ *
+ * SIGTERM only sets a flag, which is looked at where nothing that was paid
+ * for is in our hands alone: what has been received is committed first.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "compat.h"
+#include "convert.h"
+#include "flight.h"
+#include "guc.h"
+#include "http.h"
+#include "lookup.h"
+#include "session.h"
+#include "slots.h"
+#include "store.h"
+#include "token.h"
+#include "worker.h"
+
+/* Longer than the time that the service was told, so that it speaks first. */
+#define HTTP_GRACE			2000	/* ms */
+#define CONNECT_TIMEOUT		10000	/* ms */
+#define BODY_MAX			(256 * 1024)
+
+/* While paused, one call in so many microseconds finds out whether it is over. */
+#define PAUSE_PROBE			INT64CONST(30000000)
+#define TOKEN_RETRY			INT64CONST(1000000)
+#define GOVERNOR_POLL		INT64CONST(1000000)
+#define LANDING_TIME		INT64CONST(500000)
+#define STORE_RETRY			INT64CONST(1000000)
+#define MERGE_FIRST			INT64CONST(1000000)
+#define MERGE_LAST			INT64CONST(30000000)
+
+bool		co_am_worker = false;
+
+static int	me = -1;			/* index of our entry */
+static CoDatabase *mine = NULL;
+static CoLeave leave = CO_LEAVE_FAILED;
+
+static CoHttp *http = NULL;
+static WaitEventSet *wait_set = NULL;
+static uint32 worker_wait_event = 0;
+static MemoryContext turn_context = NULL;
+
+/* What the engine and the token were made from: a change replaces us. */
+static char *made_from = NULL;
+static char *url[CO_ENDPOINT_COUNT];
+static char token[CO_TOKEN_SIZE];
+static char authorization[CO_TOKEN_SIZE + 16];
+static uint64 token_hash = 0;
+static char not_configured[CO_REASON_SIZE]; /* "" if we can call */
+static int64 token_read_at = 0;
+
+static bool draining = false;	/* start nothing; leave when all is landed */
+static int64 leave_at = INT64_MAX;	/* when draining: leave then in any case */
+
+/* The service refuses everybody: callers are told so at once. */
+static CoPause paused = CO_PAUSE_NONE;
+static int64 probe_at = 0;
+static CoReply pause_reply;
+static char pause_reason[CO_REASON_SIZE];
+
+static int64 start_at = 0;		/* governor: ask again then; 0 = no need */
+static int64 store_retry_at = 0;	/* != 0: no call is started before */
+static char store_reason[CO_REASON_SIZE];
+static int64 merge_at = 0;		/* 0: the spill is empty */
+static int64 merge_delay = MERGE_FIRST;
+
+/* ---------- what the status view shows ---------- */
+
+static void
+show_condition(void)
+{
+	static CoCondition shown = CO_CONDITION_WORKING;
+	CoCondition condition = CO_CONDITION_WORKING;
+	const char *reason = "";
+
+	if (store_retry_at != 0)
+	{
+		condition = CO_CONDITION_UNSTORED;
+		reason = store_reason;
+	}
+	else if (not_configured[0] != '\0')
+	{
+		condition = CO_CONDITION_NOT_CONFIGURED;
+		reason = not_configured;
+	}
+	else if (paused != CO_PAUSE_NONE)
+	{
+		condition = CO_CONDITION_PAUSED;
+		reason = pause_reason;
+	}
+	if (condition == shown && condition == CO_CONDITION_WORKING)
+		return;
+	shown = condition;
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	mine->condition = condition;
+	strlcpy(mine->reason, reason, sizeof(mine->reason));
+	LWLockRelease(co_shared->lock);
+}
+
+/* ---------- settings ---------- */
+
+static char *
+settings_text(void)
+{
+	return psprintf("%s\n%s\n%s\n%d\n%d", co_base_url, co_proxy, co_ca_file,
+					co_allow_http, co_auth_scheme);
+}
+
+/* Read the token and adopt it, unless calls with another are in flight. */
+static void
+read_token(void)
+{
+	char		fresh[CO_TOKEN_SIZE];
+	char		reason[CO_REASON_SIZE];
+	uint64		hash;
+
+	token_read_at = co_clock();
+	if (!co_token_read(co_api_token_file, fresh, sizeof(fresh), reason, sizeof(reason)))
+	{
+		/* A token that works is not thrown away for a file that is away. */
+		if (token_hash != 0)
+		{
+			ereport(LOG, (errmsg("clearout: the token file was not read again: %s", reason)));
+			return;
+		}
+		if (strcmp(not_configured, reason) != 0)
+			ereport(LOG, (errmsg("clearout: no calls can be made: %s", reason)));
+		strlcpy(not_configured, reason, sizeof(not_configured));
+		return;
+	}
+
+	hash = co_token_hash(fresh, co_base_url);
+	if (hash == token_hash)
+		explicit_bzero(fresh, sizeof(fresh));
+	else if (co_flight_count(CO_FLIGHT_IN_FLIGHT) > 0)
+	{
+		/* Calls in flight are counted under the old one; let them land. */
+		explicit_bzero(fresh, sizeof(fresh));
+		draining = true;
+	}
+	else
+	{
+		strlcpy(token, fresh, sizeof(token));
+		explicit_bzero(fresh, sizeof(fresh));
+		co_token_authorization(token, co_auth_scheme, authorization,
+							   sizeof(authorization));
+		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+		co_token_detach(mine->token);
+		mine->token = co_token_attach(hash, co_verify_rpm);
+		LWLockRelease(co_shared->lock);
+		token_hash = hash;
+		paused = CO_PAUSE_NONE;
+		not_configured[0] = '\0';
+		if (mine->token < 0)
+		{
+			token_hash = 0;
+			strlcpy(not_configured, "Too many different tokens are in use on this server.",
+					sizeof(not_configured));
+		}
+	}
+}
+
+static void
+make_engine(void)
+{
+	CoHttpConfig config = {0};
+	char		message[CO_MESSAGE_SIZE];
+	const char *refused;
+	char	   *base;
+	int			length;
+
+	base = pstrdup(co_base_url);
+	length = strlen(base);
+	while (length > 0 && base[length - 1] == '/')
+		base[--length] = '\0';
+	for (int i = 0; i < CO_ENDPOINT_COUNT; i++)
+		url[i] = MemoryContextStrdup(TopMemoryContext,
+									 psprintf("%s%s", base, co_endpoints[i].path));
+
+	config.ca_file = co_ca_file[0] ? co_ca_file : NULL;
+	config.proxy = co_proxy[0] ? co_proxy : NULL;
+	config.user_agent = "clearout-postgresql/1.0";
+	config.allow_http = co_allow_http;
+	config.connect_timeout = CONNECT_TIMEOUT;
+	config.body_max = BODY_MAX;
+	config.max_transfers = 10000;	/* we keep to max_parallel ourselves */
+	http = co_http_create(&config, message, sizeof(message));
+	if (http == NULL)
+		ereport(ERROR, (errmsg("clearout: could not set up libcurl: %s", message)));
+
+	refused = co_http_url_error(co_base_url, co_allow_http);
+	if (refused != NULL)
+		snprintf(not_configured, sizeof(not_configured),
+				 "The setting clearout.base_url cannot be used: %s.", refused);
+	else
+		read_token();
+	made_from = MemoryContextStrdup(TopMemoryContext, settings_text());
+}
+
+static void
+reload(void)
+{
+	ProcessConfigFile(PGC_SIGHUP);
+
+	/*
+	 * A new engine means a new process: the wait set cannot let go of the
+	 * descriptor of the old one, and what that has in flight shall land.
+	 */
+	if (strcmp(settings_text(), made_from) != 0)
+	{
+		draining = true;
+		return;
+	}
+	read_token();
+	paused = CO_PAUSE_NONE;
+	if (mine->token >= 0)
+	{
+		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+		co_governor_configure(&co_shared->token[mine->token].governor[CO_SERVICE_VERIFY],
+							  co_verify_rpm);
+		LWLockRelease(co_shared->lock);
+	}
+}
+
+/* ---------- taking requests ---------- */
+
+static void
+answer_stored(CoFlight *flight, TimestampTz asked_at)
+{
+	CoReply		reply = {0};
+
+	reply.stored = true;
+	reply.asked_at = asked_at;
+	co_flight_answer(flight, &reply);
+}
+
+static void
+refuse(CoFlight *flight, CoRefusal refusal, const char *message)
+{
+	CoReply		reply;
+
+	co_reply_refuse(&reply, refusal, message);
+	co_flight_answer(flight, &reply);
+	co_flight_end(flight);
+}
+
+static void
+take_requests(void)
+{
+	CoSlotRef	ref;
+	CoSlot	   *slot = palloc(sizeof(CoSlot));
+
+	while (co_slot_take(me, &ref, slot))
+	{
+		bool		joined;
+		CoFlight   *flight = co_flight_join(ref, slot, &joined);
+
+		if (joined)
+		{
+			mine->joined++;
+			if (flight->state == CO_FLIGHT_IN_FLIGHT || flight->state == CO_FLIGHT_LANDED)
+				co_slot_set_sent(ref, true);
+		}
+	}
+	pfree(slot);
+}
+
+/*
+ * Since the caller looked, another call may have brought the answer: look
+ * again before paying.  One transaction for all that is new.
+ */
+static void
+look_up_new(void)
+{
+	dlist_mutable_iter iter;
+	MemoryContext context = CurrentMemoryContext;
+	char	   *error = NULL;
+
+	if (co_flight_count(CO_FLIGHT_NEW) == 0)
+		return;
+
+	PG_TRY();
+	{
+		CoCatalog	catalog;
+
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (!co_catalog_of_extension(&catalog))
+			ereport(ERROR, (errmsg("the extension is not installed in this database")));
+
+		dlist_foreach_modify(iter, co_flights(CO_FLIGHT_NEW))
+		{
+			CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
+			CoRow		row;
+			bool		all = true;
+
+			for (int i = 0; i < flight->waiter_count; i++)
+			{
+				CoWaiter   *waiter = &flight->waiter[i];
+				CoReply		reply = {0};
+
+				reply.stored = true;
+				if (co_lookup(&catalog, co_flight_key(flight),
+									&waiter->accepts, &row, NULL))
+					co_slot_answer(waiter->slot, &reply);
+				else
+					all = false;
+			}
+			if (all)
+				co_flight_end(flight);
+			else
+			{
+				char	   *key = co_flight_key(flight);
+
+				co_flight_set_utf8(flight, co_text_to_utf8(key, strlen(key)));
+				co_flight_set_state(flight, CO_FLIGHT_WAITING);
+			}
+		}
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *data;
+
+		MemoryContextSwitchTo(context);
+		data = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(context);
+		error = data->message ? data->message : "unknown error";
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+
+	/* Without a look there is no call: it might be paid for twice. */
+	if (error != NULL)
+	{
+		ereport(LOG, (errmsg("clearout: stored answers could not be read: %s", error)));
+		while (co_flight_count(CO_FLIGHT_NEW) > 0)
+			refuse(dlist_head_element(CoFlight, node, co_flights(CO_FLIGHT_NEW)),
+				   CO_REFUSED_NO_WORKER, error);
+	}
+}
+
+/* ---------- calls ---------- */
+
+static void
+set_last_error(const char *text)
+{
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	strlcpy(mine->last_error, text, sizeof(mine->last_error));
+	mine->last_error_at = GetCurrentTimestamp();
+	mine->faults++;
+	LWLockRelease(co_shared->lock);
+}
+
+static CoReply
+failure_reply(const CoOutcome *outcome, const CoDecision *decision)
+{
+	CoReply		reply = {0};
+
+	reply.error_class = decision->error_class;
+	reply.maybe_paid = decision->maybe_paid;
+	reply.outcome = *outcome;
+	return reply;
+}
+
+static void
+begin_pause(CoPause pause, const CoReply *reply, const char *text)
+{
+	if (paused != pause)
+		ereport(LOG,
+				(errmsg("clearout: the service refuses all calls: %s", text),
+				 errdetail("One call in %d seconds finds out whether that is over.",
+						   (int) (PAUSE_PROBE / 1000000))));
+	paused = pause;
+	pause_reply = *reply;
+	snprintf(pause_reason, sizeof(pause_reason), "The service refuses all calls: %s.", text);
+	probe_at = co_clock() + PAUSE_PROBE;
+}
+
+/* A call has failed: what now? */
+static void
+decide(CoFlight *flight, const CoOutcome *outcome)
+{
+	CoRetryPolicy policy = {co_max_attempts, 200000, 60000000};
+	CoDecision	decision;
+	CoReply		reply;
+	TimestampTz until;
+	int64		now = co_clock();
+	char		text[CO_REASON_SIZE];
+
+	decision = co_retry_decide(outcome, flight->attempts, true, now,
+							   pg_prng_double(&pg_global_prng_state), &policy);
+	reply = failure_reply(outcome, &decision);
+	co_outcome_describe(outcome, text, sizeof(text));
+	if (decision.action != CO_ACTION_WINDOW)
+		set_last_error(text);
+	ereport(DEBUG1, (errmsg_internal("clearout: call failed: %s", text)));
+
+	co_flight_set_sent(flight, false);
+	switch (decision.action)
+	{
+		case CO_ACTION_WINDOW:
+			flight->attempts--;
+			co_flight_return(flight);
+			return;
+		case CO_ACTION_RETRY:
+			/* Only if somebody will still be there. */
+			if (co_flight_is_awaited(flight, &until) &&
+				GetCurrentTimestamp() + (decision.retry_at - now) < until)
+			{
+				flight->retry_at = decision.retry_at;
+				co_flight_set_state(flight, CO_FLIGHT_BACKOFF);
+				return;
+			}
+			break;
+		case CO_ACTION_PAUSE:
+			begin_pause(decision.pause, &reply, text);
+			break;
+		case CO_ACTION_GIVE_UP:
+		case CO_ACTION_DONE:
+			break;
+	}
+	co_flight_answer(flight, &reply);
+	co_flight_end(flight);
+}
+
+/* May another call be made at all?  Otherwise everybody who waits is told. */
+static bool
+may_call(void)
+{
+	int64		now = co_clock();
+
+	if (token_hash == 0 || paused == CO_PAUSE_UNAUTHORIZED)
+	{
+		/* The file may have been put right meanwhile. */
+		if (co_flight_count(CO_FLIGHT_WAITING) > 0 && now >= token_read_at + TOKEN_RETRY &&
+			co_http_url_error(co_base_url, co_allow_http) == NULL)
+			read_token();
+	}
+	if (draining)
+		return false;
+	if (not_configured[0] != '\0')
+	{
+		while (co_flight_count(CO_FLIGHT_WAITING) > 0)
+			refuse(dlist_head_element(CoFlight, node, co_flights(CO_FLIGHT_WAITING)),
+				   CO_REFUSED_NOT_CONFIGURED, not_configured);
+		return false;
+	}
+	if (paused != CO_PAUSE_NONE)
+	{
+		if (now >= probe_at)
+		{
+			probe_at = now + PAUSE_PROBE;
+			return true;
+		}
+		while (co_flight_count(CO_FLIGHT_WAITING) > 0)
+		{
+			CoFlight   *flight = dlist_head_element(CoFlight, node,
+													co_flights(CO_FLIGHT_WAITING));
+
+			co_flight_answer(flight, &pause_reply);
+			co_flight_end(flight);
+		}
+		return false;
+	}
+	return store_retry_at == 0;
+}
+
+/* Ask the governor; if it agrees, the call is counted. */
+static bool
+governor_agrees(CoService service, CoTicket *ticket)
+{
+	CoGovernor *governor = &co_shared->token[mine->token].governor[service];
+	int64		now = co_clock();
+	int64		when;
+
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	when = co_governor_when(governor, now, true);
+	if (when <= now)
+	{
+		*ticket = co_governor_start(governor, now);
+		mine->in_flight[service]++;
+		mine->calls++;
+	}
+	LWLockRelease(co_shared->lock);
+
+	if (when > now)
+	{
+		/* The call that we wait for may be another database's. */
+		start_at = Min(when, now + GOVERNOR_POLL);
+		return false;
+	}
+	return true;
+}
+
+static void
+governor_end(CoFlight *flight, const CoOutcome *outcome, const CoRateHeaders *rate)
+{
+	CoService	service = co_endpoints[flight->endpoint].service;
+
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	mine->in_flight[service]--;
+	co_governor_end(&co_shared->token[mine->token].governor[service],
+					&flight->ticket, co_clock(), rate,
+					outcome->http_status == 429 || outcome->code == 1030,
+					outcome->sent);
+	LWLockRelease(co_shared->lock);
+}
+
+static void
+start_call(CoFlight *flight)
+{
+	const CoEndpoint *endpoint = &co_endpoints[flight->endpoint];
+	CoHttpRequest request = {0};
+	CoOutcome	outcome = {0};
+	CoRateHeaders nothing;
+	int			timeout = Min(co_request_timeout, endpoint->timeout_max);
+	char	   *body = co_encode_verify(flight->utf8, timeout);
+
+	flight->attempts++;
+	flight->asked_at = GetCurrentTimestamp();
+	co_flight_set_state(flight, CO_FLIGHT_IN_FLIGHT);
+
+	request.url = url[flight->endpoint];
+	request.authorization = authorization;
+	request.body = body;
+	request.body_length = body ? strlen(body) : 0;
+	request.timeout = timeout + HTTP_GRACE;
+	request.owner = flight;
+	if (body == NULL)
+	{
+		/* no valid UTF-8 (a SQL_ASCII database), which JSON cannot carry */
+		outcome.fault = CO_FAULT_SERVICE;
+		outcome.http_status = 400;
+		strlcpy(outcome.message, "the address is not valid UTF-8", sizeof(outcome.message));
+	}
+	if (body == NULL || !co_http_start(http, &request, &outcome))
+	{
+		co_rate_headers_init(&nothing);
+		governor_end(flight, &outcome, &nothing);
+		decide(flight, &outcome);
+	}
+	else
+		co_flight_set_sent(flight, true);
+	free(body);
+}
+
+static void
+start_calls(void)
+{
+	start_at = 0;
+	if (co_flight_count(CO_FLIGHT_WAITING) == 0 || !may_call())
+		return;
+
+	while (co_flight_count(CO_FLIGHT_WAITING) > 0)
+	{
+		CoFlight   *flight = dlist_head_element(CoFlight, node,
+												co_flights(CO_FLIGHT_WAITING));
+		CoTicket	ticket;
+		TimestampTz until;
+
+		if (!co_flight_is_awaited(flight, &until))
+		{
+			co_flight_end(flight);
+			continue;
+		}
+		/* What a kill can cost is in flight or not committed yet. */
+		if (co_flight_count(CO_FLIGHT_IN_FLIGHT) + co_flight_count(CO_FLIGHT_LANDED) >= co_max_parallel ||
+			co_http_room(http) <= 0)
+			break;
+		if (!governor_agrees(co_endpoints[flight->endpoint].service, &ticket))
+			break;
+		flight->ticket = ticket;
+		start_call(flight);
+		if (paused != CO_PAUSE_NONE)
+			break;				/* that was the probe */
+	}
+}
+
+/* The backoff of some may be over. */
+static void
+end_backoffs(void)
+{
+	int64		now = co_clock();
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, co_flights(CO_FLIGHT_BACKOFF))
+	{
+		CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
+
+		if (flight->retry_at <= now)
+			co_flight_set_state(flight, CO_FLIGHT_WAITING);
+	}
+}
+
+/* One call has ended. */
+static void
+land(CoHttpDone *done)
+{
+	CoFlight   *flight = done->owner;
+	CoVerifyAnswer answer = {0};
+
+	if (done->outcome.fault == CO_FAULT_NONE)
+		co_decode_verify(done->outcome.http_status, done->body, done->length,
+						 flight->utf8, &answer, &done->outcome);
+	governor_end(flight, &done->outcome, &done->rate);
+
+	if (done->outcome.fault != CO_FAULT_NONE)
+	{
+		decide(flight, &done->outcome);
+		return;
+	}
+	if (paused != CO_PAUSE_NONE)
+		ereport(LOG, (errmsg("clearout: the service answers again")));
+	paused = CO_PAUSE_NONE;
+	flight->answer.key = co_flight_key(flight);
+	flight->answer.verify = answer;
+	flight->answer.asked_at = flight->asked_at;
+	flight->answer.received_at = GetCurrentTimestamp();
+	flight->answer.state = CO_ANSWER_NEW;
+	co_flight_set_state(flight, CO_FLIGHT_LANDED);
+}
+
+static void
+drive(void)
+{
+	CoHttpDone	done;
+
+	co_http_drive(http);
+	while (co_http_finished(http, &done))
+	{
+		land(&done);
+		co_http_release(http, &done);
+	}
+}
+
+/* ---------- storing ---------- */
+
+/* Commit what has landed, and only then wake whoever waits for it. */
+static void
+store_landed(void)
+{
+	int			count = co_flight_count(CO_FLIGHT_LANDED);
+	CoAnswer  **answers;
+	CoFlight  **flights;
+	bool		spilled = false;
+	bool		all;
+	int			i = 0;
+	int			stored = 0;
+	dlist_iter	iter;
+
+	if (count == 0 || (store_retry_at != 0 && co_clock() < store_retry_at))
+		return;
+
+	answers = palloc(count * sizeof(CoAnswer *));
+	flights = palloc(count * sizeof(CoFlight *));
+	dlist_foreach(iter, co_flights(CO_FLIGHT_LANDED))
+	{
+		flights[i] = dlist_container(CoFlight, node, iter.cur);
+		answers[i] = &flights[i]->answer;
+		i++;
+	}
+
+	all = co_store_answers(answers, count, &spilled, store_reason, sizeof(store_reason));
+	for (i = 0; i < count; i++)
+	{
+		if (flights[i]->answer.state == CO_ANSWER_UNSTORED)
+			continue;
+		stored++;
+		answer_stored(flights[i], flights[i]->asked_at);
+		co_flight_end(flights[i]);
+	}
+
+	if (!all && store_retry_at == 0)
+		ereport(WARNING,
+				(errmsg("clearout: answers cannot be stored: %s", store_reason),
+				 errdetail("%d answers are kept in memory, and no call is made until they are stored.",
+						   count - stored)));
+	else if (all && store_retry_at != 0)
+		ereport(LOG, (errmsg("clearout: answers are stored again")));
+	store_retry_at = all ? 0 : co_clock() + STORE_RETRY;
+
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	mine->answers += stored;
+	mine->unstored = count - stored;
+	if (spilled)
+		mine->spilled = true;
+	LWLockRelease(co_shared->lock);
+
+	if (spilled)
+	{
+		merge_delay = MERGE_FIRST;
+		merge_at = co_clock() + merge_delay;
+	}
+	pgstat_report_stat(true);
+}
+
+static void
+merge_spill(bool retry_failed)
+{
+	int			moved;
+	bool		left;
+
+	co_store_merge_spill(retry_failed, &moved, &left);
+	if (moved > 0)
+		merge_delay = MERGE_FIRST;
+	else
+		merge_delay = Min(merge_delay * 2, MERGE_LAST);
+	merge_at = left ? co_clock() + merge_delay : 0;
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	mine->spilled = left;
+	LWLockRelease(co_shared->lock);
+	pgstat_report_stat(true);
+}
+
+/* ---------- the loop ---------- */
+
+/* Nothing is to be done in a database without the extension. */
+static void
+leave_if_not_installed(void)
+{
+	bool		installed;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	installed = OidIsValid(co_catalog_schema());
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	if (!installed)
+	{
+		leave = CO_LEAVE_ABSENT;
+		proc_exit(0);
+	}
+}
+
+/* Has somebody told us something? */
+static void
+check_notes(void)
+{
+	bool		recheck;
+	bool		held;
+	bool		dropping;
+
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	recheck = mine->recheck;
+	mine->recheck = false;
+	if (mine->leave)
+		draining = true;
+	held = mine->holds > 0;
+	dropping = mine->dropping;
+	LWLockRelease(co_shared->lock);
+
+	/*
+	 * Somebody waits for us to go.  Calls on the wire get a moment to land,
+	 * unless what they bring would be dropped with the database.
+	 */
+	if (held && leave_at == INT64_MAX)
+	{
+		draining = true;
+		leave_at = dropping ? 0 : co_clock() + LANDING_TIME;
+	}
+
+	if (recheck)
+		leave_if_not_installed();
+}
+
+/* Milliseconds until there is something to do by the clock; -1: nothing. */
+static long
+time_to_wait(void)
+{
+	int64		now = co_clock();
+	int64		next = INT64_MAX;
+	long		curl = co_http_timeout(http);
+	dlist_iter	iter;
+
+	if (start_at != 0)
+		next = Min(next, start_at);
+	if (store_retry_at != 0)
+		next = Min(next, store_retry_at);
+	if (merge_at != 0)
+		next = Min(next, merge_at);
+	if (draining)
+		next = Min(next, leave_at);
+	dlist_foreach(iter, co_flights(CO_FLIGHT_BACKOFF))
+		next = Min(next, dlist_container(CoFlight, node, iter.cur)->retry_at);
+	if (curl >= 0)
+		next = Min(next, now + curl * 1000);
+
+	if (next == INT64_MAX)
+		return -1;
+	/* Rounded up: a millisecond early would be a turn for nothing. */
+	return next <= now ? 0 : (long) Min((next - now + 999) / 1000, 3600 * 1000);
+}
+
+static void
+wait_for_something(void)
+{
+	WaitEvent	events[3];
+	int			count;
+	long		timeout = time_to_wait();
+	bool		idle = co_flight_count(CO_FLIGHT_IN_FLIGHT) == 0;
+	static bool shown_idle = false;
+
+	if (idle != shown_idle)
+	{
+		pgstat_report_activity(idle ? STATE_IDLE : STATE_RUNNING,
+							   idle ? NULL : "calling the Clearout service");
+		shown_idle = idle;
+	}
+
+	count = WaitEventSetWait(wait_set, timeout, events, lengthof(events),
+							 co_wait_event(&worker_wait_event, "ClearoutWorkerMain"));
+	for (int i = 0; i < count; i++)
+	{
+		if (events[i].events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		if (events[i].events & WL_POSTMASTER_DEATH)
+			proc_exit(1);
+	}
+}
+
+static void
+worker_exit(int code, Datum argument)
+{
+	(void) code;
+	(void) argument;
+	if (http != NULL)
+		co_http_destroy(http);
+	http = NULL;
+	explicit_bzero(token, sizeof(token));
+	explicit_bzero(authorization, sizeof(authorization));
+	co_database_detach(me, leave);
+}
+
+static void
+run_loop(void)
+{
+	for (;;)
+	{
+		MemoryContextReset(turn_context);
+		MemoryContextSwitchTo(turn_context);
+
+		/* Nobody can cancel anything here but what a lock timeout cancels. */
+		QueryCancelPending = false;
+		CHECK_FOR_INTERRUPTS();
+		if (ShutdownRequestPending)
+		{
+			/* What the service has answered by now is paid for. */
+			drive();
+			store_landed();
+			proc_exit(0);
+		}
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			reload();
+		}
+		check_notes();
+
+		if (!draining)
+			take_requests();
+		look_up_new();
+		end_backoffs();
+		start_calls();
+		drive();
+		start_calls();			/* a place that came free is used at once */
+		drive();
+		store_landed();
+		start_calls();			/* what is stored made room for others */
+		if (merge_at != 0 && co_clock() >= merge_at)
+			merge_spill(false);
+
+		if (draining &&
+			((co_flight_count(CO_FLIGHT_IN_FLIGHT) == 0 &&
+			  co_flight_count(CO_FLIGHT_LANDED) == 0) || co_clock() >= leave_at))
+		{
+			leave = CO_LEAVE_REPLACE;
+			proc_exit(0);
+		}
+		show_condition();
+		wait_for_something();
+	}
+}
+
+void
+co_worker_main(Datum argument)
+{
+	Oid			dbid = DatumGetObjectId(argument);
+
+	/*
+	 * To connect can mean to wait for a lock, such as that of a prepared
+	 * ALTER DATABASE ... RENAME: there SIGTERM ends us at once.
+	 */
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	co_am_worker = true;
+
+	BackgroundWorkerInitializeConnectionByOid(dbid, InvalidOid, 0);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	if (!co_database_attach(dbid, &me))
+		proc_exit(0);			/* it has a worker */
+	mine = &co_shared->database[me];
+	before_shmem_exit(worker_exit, (Datum) 0);
+
+	co_session_init();
+	SetConfigOption("application_name", "clearout worker", PGC_USERSET, PGC_S_SESSION);
+	leave_if_not_installed();
+
+	turn_context = AllocSetContextCreate(TopMemoryContext, "clearout turn",
+										 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(turn_context);
+	co_flights_init();
+	make_engine();
+	wait_set = co_create_wait_event_set(3);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, co_http_fd(http), NULL, NULL);
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	merge_spill(true);			/* what a predecessor has left */
+	run_loop();
+}
