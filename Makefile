@@ -16,10 +16,11 @@ PURE_OBJS   = src/address.o src/codec.o src/endpoint.o src/governor.o \
               src/headers.o src/http.o src/outcome.o src/retry.o src/timestamp.o \
               src/utf8.o
 OBJS        = $(PURE_OBJS) \
-              src/ask.o src/catalog.o src/clearout.o src/convert.o src/error.o \
+              src/arguments.o src/ask.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
               src/flight.o src/functions.o src/guc.o src/hooks.o src/launcher.o \
-              src/lookup.o src/makeway.o src/session.o src/slots.o \
-              src/statement.o src/status.o src/store.o src/token.o src/worker.o
+              src/lookup.o src/makeway.o src/queue.o src/session.o src/slots.o \
+              src/statement.o src/status.o src/store.o src/token.o \
+              src/transaction.o src/worker.o
 
 PG_CPPFLAGS = -I$(srcdir)/src -D_GNU_SOURCE
 PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \
@@ -30,6 +31,8 @@ REGRESS        = install normalize settings permissions
 REGRESS_OPTS   = --inputdir=$(srcdir) --load-extension=clearout
 ENCODING       = UTF8
 NO_LOCALE      = 1
+ISOLATION      = enqueue lookup
+ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=clearout
 TAP_TESTS      = 1
 PROVE_TESTS    = $(srcdir)/test/t/*.pl
 EXTRA_CLEAN    = test/unit/build test/sandbox/build

@@ -116,6 +116,99 @@ SELECT pg_catalog.pg_extension_config_dump('clearout_spill', '');
 SELECT pg_catalog.pg_extension_config_dump(
 	pg_catalog.pg_get_serial_sequence('clearout_spill', 'id'), '');
 
+CREATE FUNCTION clearout_origin()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_origin'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION clearout_origin() IS
+'what tells this database from its copies';
+
+-- Rows are taken by priority and id.  They leave when they are answered; what
+-- failed for good stays with its error.
+CREATE TABLE clearout_queue (
+	priority		integer NOT NULL DEFAULT 0 CHECK (priority BETWEEN -9 AND 9),
+	id				bigint GENERATED ALWAYS AS IDENTITY,
+	email			text COLLATE "C" NOT NULL,
+	accepts_since	timestamptz NOT NULL DEFAULT now(),
+	requested_by	name NOT NULL DEFAULT current_user,
+	enqueued_at		timestamptz NOT NULL DEFAULT now(),
+	origin			bigint NOT NULL DEFAULT clearout_origin(),
+	attempts		integer NOT NULL DEFAULT 0,
+	next_attempt_at	timestamptz,
+	maybe_paid		boolean NOT NULL DEFAULT false,
+	failed_at		timestamptz,
+	last_error		text,
+	PRIMARY KEY (priority, id)
+) WITH (
+	-- it lives on being emptied: vacuum often, however long it gets
+	autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000,
+	autovacuum_analyze_scale_factor = 0.2, autovacuum_vacuum_insert_scale_factor = 1.0
+);
+CREATE INDEX ON clearout_queue (email);
+CREATE INDEX ON clearout_queue (next_attempt_at)
+	WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL;
+
+COMMENT ON TABLE clearout_queue IS
+'addresses that wait to be verified';
+COMMENT ON COLUMN clearout_queue.priority IS
+'from -9 to 9; the higher is taken first';
+COMMENT ON COLUMN clearout_queue.id IS
+'number of the row';
+COMMENT ON COLUMN clearout_queue.email IS
+'the address';
+COMMENT ON COLUMN clearout_queue.accepts_since IS
+'an answer that was asked for since then will do';
+COMMENT ON COLUMN clearout_queue.requested_by IS
+'the role that put it here';
+COMMENT ON COLUMN clearout_queue.enqueued_at IS
+'when it was put here';
+COMMENT ON COLUMN clearout_queue.origin IS
+'the database that it was put into; a copy leaves it alone until clearout_resume()';
+COMMENT ON COLUMN clearout_queue.attempts IS
+'calls made for it that failed';
+COMMENT ON COLUMN clearout_queue.next_attempt_at IS
+'it waits until then; null: it is due';
+COMMENT ON COLUMN clearout_queue.maybe_paid IS
+'a call for it may have been charged although its answer was lost';
+COMMENT ON COLUMN clearout_queue.failed_at IS
+'when it failed for good; null: it did not';
+COMMENT ON COLUMN clearout_queue.last_error IS
+'why the last call failed';
+
+CREATE FUNCTION clearout_queue_note()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'clearout_queue_note'
+LANGUAGE C;
+COMMENT ON FUNCTION clearout_queue_note() IS
+'has the worker woken when the transaction commits';
+CREATE TRIGGER clearout_queue_note BEFORE INSERT ON clearout_queue
+	FOR EACH STATEMENT EXECUTE FUNCTION clearout_queue_note();
+COMMENT ON TRIGGER clearout_queue_note ON clearout_queue IS
+'has the worker woken when the transaction commits';
+
+CREATE TABLE clearout_control (
+	only_row		boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	paused			boolean NOT NULL DEFAULT false,
+	changed_at		timestamptz NOT NULL DEFAULT now(),
+	changed_by		name NOT NULL DEFAULT current_user
+);
+INSERT INTO clearout_control DEFAULT VALUES;
+
+COMMENT ON TABLE clearout_control IS
+'what clearout_pause() and clearout_resume() set; one row';
+COMMENT ON COLUMN clearout_control.only_row IS
+'true';
+COMMENT ON COLUMN clearout_control.paused IS
+'does the queue stand still?';
+COMMENT ON COLUMN clearout_control.changed_at IS
+'since when';
+COMMENT ON COLUMN clearout_control.changed_by IS
+'by whom';
+
+SELECT pg_catalog.pg_extension_config_dump('clearout_queue', '');
+SELECT pg_catalog.pg_extension_config_dump(
+	pg_catalog.pg_get_serial_sequence('clearout_queue', 'id'), '');
+
 --
 -- Addresses
 --
@@ -208,6 +301,55 @@ COMMENT ON FUNCTION clearout_verify(text[], interval, interval, text) IS
 'the same for many addresses, asked all together: one row per element, in their order';
 
 --
+-- The queue
+--
+
+CREATE FUNCTION clearout_enqueue(email text, priority integer DEFAULT 0)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_enqueue'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION clearout_enqueue(text, integer) IS
+'have an e-mail address verified some time after the commit; false if that is needless: a fresh answer is stored, it waits already, or it is malformed';
+
+CREATE FUNCTION clearout_enqueue(emails text[], priority integer DEFAULT 0)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_enqueue_array'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION clearout_enqueue(text[], integer) IS
+'the same for many; returns how many were put into the queue';
+
+CREATE FUNCTION clearout_refresh(
+	max_age interval DEFAULT NULL,
+	max_rows bigint DEFAULT NULL,
+	priority integer DEFAULT -1)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_refresh'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION clearout_refresh(interval, bigint, integer) IS
+'put stored answers that are older into the queue, the oldest first; returns how many';
+
+CREATE FUNCTION clearout_retry()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_retry'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clearout_retry() IS
+'give all rows of the queue that failed for good another chance; returns how many';
+
+CREATE FUNCTION clearout_pause()
+RETURNS void
+AS 'MODULE_PATHNAME', 'clearout_pause'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clearout_pause() IS
+'have the queue stand still until clearout_resume(); clearout_verify() works on';
+
+CREATE FUNCTION clearout_resume()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_resume'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clearout_resume() IS
+'have the queue go on, with rows that came by copy or restore adopted; returns how many were';
+
+--
 -- Operation
 --
 
@@ -238,8 +380,12 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION clearout_status_info() IS
 'what the view clearout_status shows';
 
+-- The depth is an estimate, since a count would read the whole queue.
 CREATE VIEW clearout_status AS
-	SELECT * FROM clearout_status_info();
+	SELECT i.*,
+		pg_catalog.pg_stat_get_live_tuples('clearout_queue'::pg_catalog.regclass) AS queued,
+		(SELECT c.paused FROM clearout_control c) AS queue_paused
+	FROM clearout_status_info() i;
 COMMENT ON VIEW clearout_status IS
 'the worker of this database: is it there, what does it do, what hinders it';
 COMMENT ON COLUMN clearout_status.worker_pid IS
@@ -282,15 +428,24 @@ COMMENT ON COLUMN clearout_status.last_error IS
 'the last failure, without any address';
 COMMENT ON COLUMN clearout_status.last_error_at IS
 'when that was';
+COMMENT ON COLUMN clearout_status.queued IS
+'rows in clearout_queue, as an estimate';
+COMMENT ON COLUMN clearout_status.queue_paused IS
+'does the queue stand still since clearout_pause()?';
 
 --
 -- Privileges.  Nothing that spends credits or reads addresses is for PUBLIC.
 --
 
-REVOKE ALL ON clearout_results, clearout_spill, clearout_status FROM PUBLIC;
+REVOKE ALL ON clearout_results, clearout_spill, clearout_queue,
+	clearout_control, clearout_status FROM PUBLIC;
 REVOKE ALL ON FUNCTION clearout_verify(text, interval, interval, text),
 	clearout_verify(text[], interval, interval, text),
-	clearout_status_info() FROM PUBLIC;
+	clearout_enqueue(text, integer),
+	clearout_enqueue(text[], integer),
+	clearout_refresh(interval, bigint, integer),
+	clearout_retry(), clearout_pause(), clearout_resume(),
+	clearout_queue_note(), clearout_status_info() FROM PUBLIC;
 GRANT SELECT ON clearout_status TO pg_monitor;
 GRANT EXECUTE ON FUNCTION clearout_status_info() TO pg_monitor;
 
@@ -308,10 +463,10 @@ BEGIN
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'clearout';
 
-	IF what NOT IN ('verify', 'read', 'admin') THEN
+	IF what NOT IN ('verify', 'enqueue', 'read', 'admin') THEN
 		RAISE EXCEPTION 'unknown privilege "%"', what
 			USING ERRCODE = 'invalid_parameter_value',
-				HINT = 'Use "verify", "read" or "admin".';
+				HINT = 'Use "verify", "enqueue", "read" or "admin".';
 	END IF;
 
 	RETURN QUERY
@@ -319,15 +474,25 @@ BEGIN
 	FROM unnest(ARRAY['text', 'text[]']) AS t
 	WHERE what IN ('verify', 'admin')
 	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.clearout_enqueue(%s, integer)', schema_name, t)
+	FROM unnest(ARRAY['text', 'text[]']) AS t
+	WHERE what IN ('enqueue', 'admin')
+	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
+	FROM unnest(ARRAY['clearout_refresh(interval, bigint, integer)', 'clearout_retry()',
+					  'clearout_pause()', 'clearout_resume()']) AS t
+	WHERE what = 'admin'
+	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.%I', schema_name, t)
-	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_status']) AS t
+	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue',
+					  'clearout_control', 'clearout_status']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.clearout_status_info()', schema_name)
 	WHERE what IN ('read', 'admin')
 	UNION ALL
 	SELECT 'INSERT, UPDATE, DELETE', format('TABLE %I.%I', schema_name, t)
-	FROM unnest(ARRAY['clearout_results', 'clearout_spill']) AS t
+	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue']) AS t
 	WHERE what = 'admin';
 END;
 $$;
@@ -356,7 +521,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION clearout_grant(regrole, text) IS
-'let a role verify addresses (verify), read stored answers (read), or both and change them (admin)';
+'let a role verify addresses (verify), have them verified later (enqueue), read stored answers (read), or all of it and tend them (admin)';
 REVOKE ALL ON FUNCTION clearout_grant(regrole, text) FROM PUBLIC;
 
 CREATE FUNCTION clearout_revoke(role regrole, what text)

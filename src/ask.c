@@ -132,7 +132,10 @@ give_up(Asking *asking)
 		}
 		else if (question->state != CO_QUESTION_NEW)
 			continue;
-		fail(question, co_failure_timeout(sent));
+		if (!sent && co_slot_is_without_worker(&reply))
+			fail(question, co_failure_from_reply(&reply));
+		else
+			fail(question, co_failure_timeout(sent));
 		if (first == NULL)
 			first = question->failure;
 	}

@@ -22,12 +22,14 @@ fill(Oid schema, CoCatalog *catalog)
 	catalog->schema = schema;
 	catalog->results = get_relname_relid("clearout_results", schema);
 	catalog->spill = get_relname_relid("clearout_spill", schema);
+	catalog->queue = get_relname_relid("clearout_queue", schema);
 }
 
 static bool
 is_complete(const CoCatalog *catalog)
 {
-	return OidIsValid(catalog->results) && OidIsValid(catalog->spill);
+	return OidIsValid(catalog->results) && OidIsValid(catalog->spill) &&
+		OidIsValid(catalog->queue);
 }
 
 static void
@@ -37,7 +39,8 @@ require_complete(const CoCatalog *catalog)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" of the extension \"clearout\" is missing",
-						OidIsValid(catalog->results) ? "clearout_spill" : "clearout_results"),
+						!OidIsValid(catalog->results) ? "clearout_results" :
+						!OidIsValid(catalog->spill) ? "clearout_spill" : "clearout_queue"),
 				 errhint("Run ALTER EXTENSION clearout UPDATE.")));
 }
 

@@ -17,6 +17,7 @@ typedef struct CoCatalog
 	Oid			schema;
 	Oid			results;
 	Oid			spill;
+	Oid			queue;
 } CoCatalog;
 
 /* From the function that is being called.  Errors out if a table is missing. */

@@ -81,3 +81,12 @@ co_text_to_utf8(const char *text, int length)
 		return copy;
 	return pg_server_to_any(copy, length, PG_UTF8);
 }
+
+void
+co_copy_text(char *copy, const char *text, size_t size)
+{
+	int			length = pg_mbcliplen(text, strlen(text), size - 1);
+
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+}

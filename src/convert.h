@@ -17,4 +17,7 @@ extern char *co_text_from_utf8(const char *text);
  * they are, valid UTF-8 or not. */
 extern char *co_text_to_utf8(const char *text, int length);
 
+/* strlcpy() that never cuts inside a character of the database's encoding. */
+extern void co_copy_text(char *copy, const char *text, size_t size);
+
 #endif							/* CO_CONVERT_H */

@@ -60,29 +60,10 @@ maybe_paid_hint(const CoReply *reply)
 		: "Ask again later.";
 }
 
-CoFailure *
-co_failure_from_reply(const CoReply *reply)
+static CoFailure *
+failure_of_call(const CoReply *reply)
 {
 	char	   *detail;
-
-	detail = co_text_from_utf8(reply->outcome.message);
-	switch (reply->refusal)
-	{
-		case CO_REFUSED_NOT:
-			break;
-		case CO_REFUSED_NOT_CONFIGURED:
-			return failure(CO_ERRCODE_NOT_CONFIGURED,
-						   "Clearout is not configured", detail,
-						   "Add \"clearout\" to shared_preload_libraries, and name the file that holds the token in clearout.api_token_file.");
-		case CO_REFUSED_NO_WORKER:
-			return failure(CO_ERRCODE_NO_WORKER,
-						   "no Clearout worker serves this database", detail,
-						   "See the view clearout_status and the server log.");
-		case CO_REFUSED_NO_SLOT:
-			return failure(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-						   "out of Clearout request slots", detail,
-						   "Increase \"clearout.request_slots\".");
-	}
 
 	detail = service_detail(&reply->outcome);
 	switch (reply->error_class)
@@ -128,6 +109,38 @@ co_failure_from_reply(const CoReply *reply)
 }
 
 CoFailure *
+co_failure_from_reply(const CoReply *reply)
+{
+	CoFailure  *result;
+	char	   *detail;
+
+	detail = co_text_from_utf8(reply->outcome.message);
+	switch (reply->refusal)
+	{
+		case CO_REFUSED_NOT:
+			break;
+		case CO_REFUSED_NOT_CONFIGURED:
+			return failure(CO_ERRCODE_NOT_CONFIGURED,
+						   "Clearout is not configured", detail,
+						   co_shared == NULL ?
+						   "Add \"clearout\" to shared_preload_libraries, and restart the server." :
+						   "Check clearout.api_token_file, the file that it names, and clearout.base_url.");
+		case CO_REFUSED_NO_WORKER:
+			return failure(CO_ERRCODE_NO_WORKER,
+						   "no Clearout worker serves this database", detail,
+						   "See the view clearout_status and the server log.");
+		case CO_REFUSED_NO_SLOT:
+			return failure(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+						   "out of Clearout request slots", detail,
+						   "Increase \"clearout.request_slots\".");
+	}
+
+	result = failure_of_call(reply);
+	result->quotes = reply->outcome.message[0] != '\0';
+	return result;
+}
+
+CoFailure *
 co_failure_no_time(void)
 {
 	return failure(CO_ERRCODE_TIMEOUT,
@@ -150,6 +163,18 @@ co_failure_timeout(bool sent)
 				   "See the view clearout_status, or wait longer.");
 }
 
+CoFailure *
+co_failure_copy(const CoFailure *failure)
+{
+	CoFailure  *copy = palloc(sizeof(CoFailure));
+
+	*copy = *failure;
+	copy->message = pstrdup(failure->message);
+	copy->detail = failure->detail ? pstrdup(failure->detail) : NULL;
+	copy->hint = failure->hint ? pstrdup(failure->hint) : NULL;
+	return copy;
+}
+
 void
 co_failure_raise(const CoFailure *failure)
 {
@@ -157,5 +182,6 @@ co_failure_raise(const CoFailure *failure)
 			(errcode(failure->sqlstate),
 			 errmsg("%s", failure->message),
 			 failure->detail ? errdetail("%s", failure->detail) : 0,
+			 failure->quotes ? errdetail_log("What the service said is told to the caller alone.") : 0,
 			 failure->hint ? errhint("%s", failure->hint) : 0));
 }

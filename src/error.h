@@ -28,7 +28,12 @@ typedef struct CoFailure
 	char	   *message;
 	char	   *detail;			/* or NULL */
 	char	   *hint;			/* or NULL */
+	bool		quotes;			/* detail quotes the service, which may quote
+								 * the address: not for the log */
 } CoFailure;
+
+/* In the current memory context. */
+extern CoFailure *co_failure_copy(const CoFailure *failure);
 
 /* What a reply without an answer means to the caller. */
 extern CoFailure *co_failure_from_reply(const CoReply *reply);

@@ -8,7 +8,11 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "clock.h"
 #include "flight.h"
+
+/* Fewer flights than that are not worth a look. */
+#define SWEEP_MIN 256
 
 static HTAB *table = NULL;
 static MemoryContext context = NULL;
@@ -48,6 +52,18 @@ add_waiter(CoFlight *flight, CoSlotRef ref, const CoSlot *slot)
 {
 	CoWaiter   *waiter;
 
+	/* Those who have left make room. */
+	if (flight->waiter_count == flight->waiter_size)
+	{
+		int			left = 0;
+
+		for (int i = 0; i < flight->waiter_count; i++)
+		{
+			if (co_slot_waits(flight->waiter[i].slot))
+				flight->waiter[left++] = flight->waiter[i];
+		}
+		flight->waiter_count = left;
+	}
 	if (flight->waiter_count == flight->waiter_size)
 	{
 		int			size = Max(4, flight->waiter_size * 2);
@@ -64,26 +80,72 @@ add_waiter(CoFlight *flight, CoSlotRef ref, const CoSlot *slot)
 	waiter->deadline = slot->deadline;
 }
 
-CoFlight *
-co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined)
+/* The flight of a key; a new one if there is none. */
+static CoFlight *
+find(CoEndpointId endpoint, const char *text, bool *found)
 {
 	char		key[CO_FLIGHT_KEY_SIZE];
 	CoFlight   *flight;
 
-	key[0] = 'a' + slot->endpoint;
-	strlcpy(key + 1, slot->key, sizeof(key) - 1);
-	flight = hash_search(table, key, HASH_ENTER, joined);
-	if (!*joined)
+	key[0] = 'a' + endpoint;
+	strlcpy(key + 1, text, sizeof(key) - 1);
+	flight = hash_search(table, key, HASH_ENTER, found);
+	if (!*found)
 	{
 		memset((char *) flight + CO_FLIGHT_KEY_SIZE, 0,
 			   sizeof(CoFlight) - CO_FLIGHT_KEY_SIZE);
-		flight->endpoint = slot->endpoint;
+		flight->endpoint = endpoint;
+		flight->taken_at = co_clock();
 		flight->state = CO_FLIGHT_NEW;
 		dlist_push_tail(&lists[CO_FLIGHT_NEW], &flight->node);
 		counts[CO_FLIGHT_NEW]++;
 	}
-	add_waiter(flight, ref, slot);
 	return flight;
+}
+
+CoFlight *
+co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined)
+{
+	CoFlight   *flight = find(slot->endpoint, slot->key, joined);
+
+	add_waiter(flight, ref, slot);
+	if (flight->state == CO_FLIGHT_QUEUED)
+		co_flight_set_state(flight, CO_FLIGHT_WAITING);
+	return flight;
+}
+
+CoFlight *
+co_flight_join_row(const CoQueueRow *row, CoEndpointId endpoint)
+{
+	bool		joined;
+	CoFlight   *flight = find(endpoint, row->key, &joined);
+
+	if (flight->row_count == flight->row_size)
+	{
+		int			size = Max(1, flight->row_size * 2);
+
+		if (flight->row == NULL)
+			flight->row = MemoryContextAlloc(context, size * sizeof(CoQueueRow));
+		else
+			flight->row = repalloc(flight->row, size * sizeof(CoQueueRow));
+		flight->row_size = size;
+	}
+	flight->row[flight->row_count] = *row;
+	flight->row[flight->row_count].key = NULL;	/* the flight has it */
+	flight->row_count++;
+	return flight;
+}
+
+void
+co_flight_line_up(CoFlight *flight)
+{
+	co_flight_set_state(flight, flight->waiter_count > 0 ? CO_FLIGHT_WAITING : CO_FLIGHT_QUEUED);
+}
+
+void
+co_flight_drop_waiters(CoFlight *flight)
+{
+	flight->waiter_count = 0;
 }
 
 char *
@@ -95,6 +157,7 @@ co_flight_key(CoFlight *flight)
 void
 co_flight_set_utf8(CoFlight *flight, const char *utf8)
 {
+	Assert(flight->utf8 == NULL);
 	flight->utf8 = MemoryContextStrdup(context, utf8);
 }
 
@@ -111,8 +174,8 @@ co_flight_set_state(CoFlight *flight, CoFlightState state)
 void
 co_flight_return(CoFlight *flight)
 {
-	co_flight_set_state(flight, CO_FLIGHT_WAITING);
-	dlist_move_head(&lists[CO_FLIGHT_WAITING], &flight->node);
+	co_flight_line_up(flight);
+	dlist_move_head(&lists[flight->state], &flight->node);
 }
 
 bool
@@ -153,8 +216,43 @@ co_flight_end(CoFlight *flight)
 	counts[flight->state]--;
 	if (flight->waiter != NULL)
 		pfree(flight->waiter);
+	if (flight->row != NULL)
+		pfree(flight->row);
 	if (flight->utf8 != NULL)
 		pfree(flight->utf8);
 	co_verify_answer_free(&flight->answer.verify);
 	(void) hash_search(table, flight->key, HASH_REMOVE, NULL);
+}
+
+void
+co_flights_sweep(void)
+{
+	static const CoFlightState states[] = {
+		CO_FLIGHT_NEW, CO_FLIGHT_WAITING, CO_FLIGHT_BACKOFF
+	};
+	static int	enough = SWEEP_MIN;
+	int			count = 0;
+
+	for (int i = 0; i < lengthof(states); i++)
+		count += counts[states[i]];
+	if (count < enough)
+		return;
+
+	for (int i = 0; i < lengthof(states); i++)
+	{
+		dlist_mutable_iter iter;
+
+		dlist_foreach_modify(iter, &lists[states[i]])
+		{
+			CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
+			TimestampTz until;
+
+			if (flight->row_count == 0 && !co_flight_is_awaited(flight, &until))
+			{
+				co_flight_end(flight);
+				count--;
+			}
+		}
+	}
+	enough = Max(SWEEP_MIN, 2 * count);
 }

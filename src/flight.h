@@ -11,6 +11,7 @@
 
 #include "lib/ilist.h"
 
+#include "queue.h"
 #include "slots.h"
 #include "store.h"
 
@@ -18,13 +19,17 @@
 
 typedef enum CoFlightState
 {
-	CO_FLIGHT_NEW,				/* next: WAITING, or gone if an answer is stored */
-	CO_FLIGHT_WAITING,			/* for its turn; next: IN_FLIGHT */
+	CO_FLIGHT_NEW,				/* next: WAITING, QUEUED, or gone if an answer
+								 * is stored */
+	CO_FLIGHT_WAITING,			/* for its turn, and somebody waits for it;
+								 * next: IN_FLIGHT */
+	CO_FLIGHT_QUEUED,			/* for its turn after all those; next:
+								 * IN_FLIGHT, or WAITING if somebody joins */
 	CO_FLIGHT_IN_FLIGHT,		/* next: LANDED, WAITING (429), BACKOFF, gone */
-	CO_FLIGHT_BACKOFF,			/* until retry_at; next: WAITING */
+	CO_FLIGHT_BACKOFF,			/* until retry_at; next: WAITING, QUEUED */
 	CO_FLIGHT_LANDED			/* answered, to be stored; next: gone */
 } CoFlightState;
-#define CO_FLIGHT_STATES 5
+#define CO_FLIGHT_STATES 6
 
 typedef struct CoWaiter
 {
@@ -41,6 +46,7 @@ typedef struct CoFlight
 	CoEndpointId endpoint;
 	char	   *utf8;			/* the key in UTF-8; not before WAITING */
 	int			attempts;		/* calls made that count */
+	int64		taken_at;		/* when it was made; co_clock() */
 	int64		retry_at;		/* when BACKOFF; co_clock() */
 	CoTicket	ticket;			/* when IN_FLIGHT */
 	TimestampTz asked_at;		/* when the last call began */
@@ -48,6 +54,9 @@ typedef struct CoFlight
 	int			waiter_count;
 	int			waiter_size;
 	CoWaiter   *waiter;
+	int			row_count;		/* rows of the queue that ask for it */
+	int			row_size;
+	CoQueueRow *row;
 } CoFlight;
 
 extern void co_flights_init(void);
@@ -61,6 +70,15 @@ extern int	co_flight_count(CoFlightState state);
  * is none.  *joined says that there was one.
  */
 extern CoFlight *co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined);
+
+/* Likewise a row of the queue, whose address in normal form is the key. */
+extern CoFlight *co_flight_join_row(const CoQueueRow *row, CoEndpointId endpoint);
+
+/* Let it wait for its turn: before the queue, if somebody waits for it. */
+extern void co_flight_line_up(CoFlight *flight);
+
+/* Its callers have been told; only the queue's rows are left. */
+extern void co_flight_drop_waiters(CoFlight *flight);
 
 /* What is asked, without the endpoint's letter. */
 extern char *co_flight_key(CoFlight *flight);
@@ -84,5 +102,11 @@ extern void co_flight_set_sent(CoFlight *flight, bool sent);
 extern void co_flight_answer(CoFlight *flight, const CoReply *reply);
 
 extern void co_flight_end(CoFlight *flight);
+
+/*
+ * End the flights that nobody waits for any more, wherever they stand; cheap
+ * as long as there are few.
+ */
+extern void co_flights_sweep(void);
 
 #endif							/* CO_FLIGHT_H */

@@ -20,7 +20,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-#include "address.h"
+#include "arguments.h"
 #include "ask.h"
 #include "convert.h"
 #include "error.h"
@@ -40,31 +40,11 @@ PG_FUNCTION_INFO_V1(clearout_verify_array);
 
 /* ---------- addresses ---------- */
 
-/*
- * Normal form of an address in the database's encoding, palloc'd; NULL and
- * *error where it is malformed.
- */
-static char *
-normalize(text *email, CoAddressError *error)
-{
-	char		normal[CO_ADDRESS_MAX + 1];
-	char	   *utf8 = co_text_to_utf8(VARDATA_ANY(email), VARSIZE_ANY_EXHDR(email));
-
-	*error = co_address_normalize(utf8, strlen(utf8), normal, sizeof(normal));
-	if (*error == CO_ADDRESS_NO_MEMORY)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-
-	/* The local part comes from the input, so every character converts back. */
-	return *error == CO_ADDRESS_OK ? co_text_from_utf8(normal) : NULL;
-}
-
 Datum
 clearout_normalize(PG_FUNCTION_ARGS)
 {
 	CoAddressError error;
-	char	   *normal = normalize(PG_GETARG_TEXT_PP(0), &error);
+	char	   *normal = co_normalize_argument(PG_GETARG_TEXT_PP(0), &error);
 
 	if (normal == NULL)
 		PG_RETURN_NULL();
@@ -76,7 +56,7 @@ clearout_syntax_error(PG_FUNCTION_ARGS)
 {
 	CoAddressError error;
 
-	if (normalize(PG_GETARG_TEXT_PP(0), &error) != NULL)
+	if (co_normalize_argument(PG_GETARG_TEXT_PP(0), &error) != NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(co_address_error_text(error)));
 }
@@ -90,54 +70,6 @@ typedef struct Options
 	CoFreshness accepts;
 	CoOnError	on_error;
 } Options;
-
-/* An interval argument as microseconds; months count 30 days. */
-static int64
-interval_microseconds(const Interval *interval, const char *name)
-{
-	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
-	int64		result;
-
-	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &result) ||
-		pg_add_s64_overflow(result, interval->time, &result))
-		result = PG_INT64_MAX;
-	if (result < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must not be negative", name)));
-	return result;
-}
-
-/* The oldest time accepted, for an age in microseconds. */
-static TimestampTz
-oldest(int64 age)
-{
-	TimestampTz now = GetCurrentStatementStartTimestamp();
-	TimestampTz result;
-
-	if (pg_sub_s64_overflow(now, age, &result) || result < MIN_TIMESTAMP)
-		return DT_NOBEGIN;
-	return result;
-}
-
-/*
- * The ages that the settings and the max_age argument allow.  The argument
- * takes the place of clearout.max_age; the shorter ages for some statuses
- * stay in force.
- */
-static CoFreshness
-accepted(const Interval *max_age)
-{
-	CoFreshness accepts;
-	int64		age = max_age ? interval_microseconds(max_age, "max_age")
-		: (int64) co_max_age * USECS_PER_SEC;
-
-	accepts.verdict = oldest(age);
-	accepts.unknown = oldest(Min(age, (int64) co_max_age_unknown * USECS_PER_SEC));
-	accepts.catch_all = co_max_age_catch_all < 0 ? accepts.verdict
-		: oldest(Min(age, (int64) co_max_age_catch_all * USECS_PER_SEC));
-	return accepts;
-}
 
 /* ---------- rows ---------- */
 
@@ -349,29 +281,6 @@ source_of(const CoQuestion *question)
 	return question->asked_at != 0 ? "service" : "stored";
 }
 
-/* With the precheck off, what is malformed goes to the service as it is. */
-static char *
-key_of_malformed(text *email)
-{
-	char	   *key = text_to_cstring(email);
-	char	   *end = key + strlen(key);
-
-	while (end > key && isspace((unsigned char) end[-1]))
-		*--end = '\0';
-	while (isspace((unsigned char) *key))
-		key++;
-	for (char *c = key; *c; c++)
-		*c = pg_ascii_tolower((unsigned char) *c);
-	if (*key == '\0')
-		return NULL;
-	if (strlen(key) >= CO_KEY_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the address is too long to ask about"),
-				 errdetail("It has %zu bytes; %d is the most.", strlen(key), CO_KEY_SIZE - 1)));
-	return key;
-}
-
 /* Read the arguments that both forms have after the addresses. */
 static Options
 read_options(FunctionCallInfo fcinfo)
@@ -380,9 +289,9 @@ read_options(FunctionCallInfo fcinfo)
 	int64		timeout;
 
 	timeout = PG_ARGISNULL(1) ? (int64) co_wait_timeout * 1000
-		: interval_microseconds(PG_GETARG_INTERVAL_P(1), "timeout");
+		: co_interval_argument(PG_GETARG_INTERVAL_P(1), "timeout");
 	options.timeout = Min(timeout, USECS_PER_DAY);
-	options.accepts = accepted(PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2));
+	options.accepts = co_accepted_ages(PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2));
 	options.on_error = PG_ARGISNULL(3) ? (CoOnError) co_on_error
 		: co_on_error_parse(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 
@@ -392,17 +301,6 @@ read_options(FunctionCallInfo fcinfo)
 				 errmsg("clearout_verify() cannot be called inside a Clearout worker"),
 				 errdetail("It would wait for itself.")));
 	return options;
-}
-
-/* What an address is asked under; NULL: malformed, answered here. */
-static char *
-key_of(text *email, CoAddressError *error)
-{
-	char	   *key = normalize(email, error);
-
-	if (key == NULL && !co_precheck)
-		key = key_of_malformed(email);
-	return key;
 }
 
 Datum
@@ -421,7 +319,7 @@ clearout_verify(PG_FUNCTION_ARGS)
 	email = PG_GETARG_TEXT_PP(0);
 	options = read_options(fcinfo);
 
-	question.key = key_of(email, &error);
+	question.key = co_key_argument(email, &error);
 	if (question.key == NULL)
 	{
 		malformed_row(&row, email, error);
@@ -480,7 +378,7 @@ read_elements(ArrayType *array, int *count)
 		if (nulls[i])
 			continue;
 		elements[i].input = DatumGetTextPP(values[i]);
-		elements[i].key = key_of(elements[i].input, &elements[i].error);
+		elements[i].key = co_key_argument(elements[i].input, &elements[i].error);
 	}
 	return elements;
 }
@@ -535,6 +433,8 @@ settle_all(const CoCatalog *catalog, CoQuestion *questions, int count,
 
 		settle_without_call(catalog, &questions[i], &options->accepts, &row);
 		MemoryContextSwitchTo(old);
+		if (questions[i].failure != NULL)
+			questions[i].failure = co_failure_copy(questions[i].failure);
 		MemoryContextReset(scratch);
 		if (questions[i].state == CO_QUESTION_FAILED &&
 			options->on_error == CO_ON_ERROR_ERROR)

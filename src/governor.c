@@ -36,7 +36,10 @@
  * more remain after it than before, then the new window has begun; if not,
  * the old one had not ended when it was sent.  Once the bounds are a few
  * milliseconds apart, nothing is kept back.  Small limits are not probed:
- * one call of ten is worth more than a second of sixty.
+ * one call of ten is worth more than a second of sixty.  Interactive calls
+ * leave but the last one, for the turn: where they are all there is, windows
+ * would begin ever later without it, until one of the service's had passed
+ * unused.
  *
  * Other clients of the token show in remaining: less than we have used.
  * From then on we leave room for what they may have called since we heard,
@@ -446,6 +449,26 @@ others_fade(CoGovernor *governor)
 	governor->others = 0;
 }
 
+/*
+ * Of the calls of our first window, how many may count in the next one,
+ * because its turn was in their midst?  Then more remain than we have left,
+ * although no answer said that a window had begun; and bounds drawn from the
+ * answers of both are worth nothing.
+ */
+static int
+straddled(const CoGovernor *governor)
+{
+	int			counted = governor->limit - governor->low + governor->open;
+
+	if (governor->window > 0 || governor->low < 0 || governor->bare > 0 ||
+		shared(governor) || counted >= governor->started)
+		return 0;
+	for (int i = 0; i < CO_GOVERNOR_GUESSES; i++)
+		if (governor->guess[i].alive && governor->guess[i].passed)
+			return 0;
+	return counted;
+}
+
 /* The current window has surely ended: begin the next. */
 static void
 roll(CoGovernor *governor, int64_t now)
@@ -469,6 +492,8 @@ roll(CoGovernor *governor, int64_t now)
 	others_fade(governor);
 	governor->carried_open = young;
 	governor->carried = young + late;
+	if (straddled(governor) > governor->carried)
+		governor->carried = straddled(governor);
 	for (int i = 0; i < CO_GOVERNOR_GUESSES; i++)
 		if (governor->guess[i].alive)
 			guess_roll(governor, i, now, since);
@@ -673,18 +698,19 @@ dare_time(const CoGovernor *governor)
 }
 
 /*
- * Of the calls that are left, how many does the queue leave alone?  *again
+ * Of the calls that are left, how many are not to be started yet?  *again
  * becomes the time when that may change.
  */
 static int
-kept_back(const CoGovernor *governor, int64_t now, int64_t probe, int64_t *again)
+kept_back(const CoGovernor *governor, int64_t now, bool interactive,
+		  int64_t probe, int64_t *again)
 {
 	int			kept = 0;
 
 	if (probe < FOREVER)
 	{
 		kept = 1;
-		if (now < tail(governor) || shared(governor))
+		if (!interactive && (now < tail(governor) || shared(governor)))
 			kept += PROBES - governor->probes;
 		/* what others will have taken by then must be left, too */
 		if (shared(governor) && probe > now && governor->low >= 0)
@@ -692,7 +718,7 @@ kept_back(const CoGovernor *governor, int64_t now, int64_t probe, int64_t *again
 						   (length_low(governor) * SECOND)) + 1;
 		*again = min64(*again, probe);
 	}
-	if (now < tail(governor))
+	if (now < tail(governor) && !interactive)
 	{
 		kept += share(governor);
 		*again = min64(*again, tail(governor));
@@ -700,14 +726,26 @@ kept_back(const CoGovernor *governor, int64_t now, int64_t probe, int64_t *again
 	return kept;
 }
 
-/* When may the queue start a call, if there are some left? */
+/*
+ * When may a call start, if there are some left?
+ *
+ * A person's call need not wait for our curiosity, except for the very last
+ * of a window.  If persons want all of it, some of them have to wait anyway;
+ * and without probes we would never learn when the window ends, so that each
+ * one would begin later in the service's than the one before, until one of
+ * the service's windows was slept through.
+ */
 static int64_t
-queue_when(const CoGovernor *governor, int64_t now, int left)
+probing_when(const CoGovernor *governor, int64_t now, bool interactive, int left)
 {
 	int64_t		again = end_high(governor);
 	int64_t		probe = probe_time(governor, now);
 
-	if (out_of_touch(governor, now))
+	/* nothing was told of this window yet: only a call can change that */
+	if (governor->low < 0 && governor->started == 0)
+		return now;
+
+	if (!interactive && out_of_touch(governor, now))
 		return min64(again, now + min64(governor->latency / 2 + MILLISECOND, POLL));
 
 	if (probe <= now)
@@ -718,7 +756,7 @@ queue_when(const CoGovernor *governor, int64_t now, int left)
 			return now;
 		probe = now + governor->latency / 4 + MILLISECOND;
 	}
-	if (left > kept_back(governor, now, probe, &again))
+	if (left > kept_back(governor, now, interactive, probe, &again))
 		return now;
 	return min64(max64(again, now + MILLISECOND), dare_time(governor));
 }
@@ -738,10 +776,10 @@ co_governor_when(CoGovernor *governor, int64_t now, bool interactive)
 		when = now + POLL;
 	else if (left <= 0)
 		when = min64(end_high(governor), dare_time(governor));
-	else if (governor->probing || interactive)
-		when = now;				/* a person need not wait for our curiosity */
+	else if (governor->probing)
+		when = now;
 	else
-		when = queue_when(governor, now, left);
+		when = probing_when(governor, now, interactive, left);
 	return min64(when, now + DEFAULT_LENGTH * SECOND);
 }
 

@@ -14,6 +14,7 @@
 
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 #include "guc.h"
 #include "http.h"
@@ -70,6 +71,23 @@ check_base_url(char **newval, void **extra, GucSource source)
 		return false;
 	}
 	return true;
+}
+
+/* One slip in a list must not mean that no database is listed. */
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names;
+	bool		good = SplitIdentifierString(copy, ',', &names);
+
+	(void) extra;
+	(void) source;
+	if (!good)
+		GUC_check_errdetail("List syntax is invalid.");
+	list_free(names);
+	pfree(copy);
+	return good;
 }
 
 CoOnError
@@ -143,11 +161,11 @@ co_guc_init(void)
 
 	DefineCustomStringVariable("clearout.databases",
 							   "Lists the databases that may have a worker.",
-							   "Names separated by commas; empty means every database that has the extension.",
+							   "Names separated by commas, in double quotes where they have capitals; empty means every database that has the extension.",
 							   &co_databases,
 							   "",
 							   PGC_SIGHUP, GUC_LIST_INPUT,
-							   NULL, NULL, NULL);
+							   check_databases, NULL, NULL);
 
 	DefineCustomIntVariable("clearout.max_parallel",
 							"Sets the number of calls that a worker has in flight at most.",

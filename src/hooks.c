@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_db_role_setting.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
@@ -68,7 +69,7 @@ at_commit(void)
 			co_launcher_wake();
 		}
 	}
-	for (int i = 0; i < co_shared->database_count; i++)
+	for (int i = 0; i < co_shared->databases_high; i++)
 	{
 		CoDatabase *database = &co_shared->database[i];
 
@@ -108,6 +109,14 @@ co_hooks_after_commit_prepared(void)
 		if (database->state == CO_DATABASE_WANTED)
 			co_launcher_wake();
 	}
+
+	/* Whose settings these were is not known any more. */
+	if (co_shared->settings_prepared)
+	{
+		co_shared->settings_prepared = false;
+		for (int i = 0; i < co_shared->databases_high; i++)
+			co_database_replace_worker(i);
+	}
 	LWLockRelease(co_shared->lock);
 }
 
@@ -123,8 +132,16 @@ transaction_callback(XactEvent event, void *argument)
 				at_commit();
 			forget();
 			break;
-		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			if (all_settings_changed || OidIsValid(settings_changed))
+			{
+				LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+				co_shared->settings_prepared = true;
+				LWLockRelease(co_shared->lock);
+			}
+			forget();
+			break;
+		case XACT_EVENT_ABORT:
 			forget();
 			break;
 		default:
@@ -160,7 +177,12 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		note(&extension_dropped);
 	else if (class_id == DbRoleSettingRelationId && access == OAT_POST_ALTER)
 	{
+		Oid			role = ((ObjectAccessPostAlter *) argument)->auxiliary_id;
 		bool		unused;
+
+		/* Workers are the bootstrap superuser; nobody else's settings count. */
+		if (OidIsValid(role) && role != BOOTSTRAP_SUPERUSERID)
+			return;
 
 		/* Two databases in one transaction: replacing all is right as well. */
 		note(&unused);

@@ -81,6 +81,7 @@ launcher_exit(int code, Datum argument)
 	(void) argument;
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	co_shared->launcher = NULL;
+	co_shared->launcher_left_at = GetCurrentTimestamp();
 	LWLockRelease(co_shared->lock);
 }
 
@@ -178,6 +179,12 @@ start_worker(int index)
 
 	reason = look_at_databases(dbid);
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	if (database->holds > 0)
+	{
+		/* Put on it meanwhile; whoever lifts it wakes us. */
+		LWLockRelease(co_shared->lock);
+		return;
+	}
 	if (reason != NULL)
 	{
 		co_database_refuse(database, reason);
@@ -251,14 +258,14 @@ tend_databases(void)
 	TimestampTz next = DT_NOEND;
 	int			starting = 0;
 
-	for (int i = 0; i < co_shared->database_count; i++)
+	for (int i = 0; i < co_shared->databases_high; i++)
 	{
 		CoDatabase *database = &co_shared->database[i];
 		CoDatabaseState state;
 		TimestampTz start_at;
 
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
-		if (database->state == CO_DATABASE_ABSENT)
+		if (database->state == CO_DATABASE_ABSENT && database->holds == 0)
 			database->state = CO_DATABASE_UNUSED;
 		state = database->state;
 		start_at = database->start_at;

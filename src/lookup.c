@@ -14,7 +14,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -26,6 +30,14 @@
 
 #include "compat.h"
 #include "lookup.h"
+
+const Oid	co_column_types[CO_STORED_COLUMNS] = {
+	TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID,
+	BOOLOID, BOOLOID, BOOLOID, BOOLOID,
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+	TIMESTAMPTZOID, INTERVALOID, TEXTOID, JSONBOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID, JSONBOID
+};
 
 typedef enum Found
 {
@@ -103,39 +115,87 @@ show_attempt(CoRow *row)
 		row->isnull[unsaid[i]] = true;
 }
 
-/* The index on the first column alone; every table of ours has one on email. */
-static Oid
-email_index(Relation table)
+/*
+ * Will this index do: a plain btree on the address alone, in its own order?
+ *
+ * Whatever the table's owner has put into an index (a predicate, an
+ * expression, an operator class) must not run here: we may be a superuser.
+ * So nothing of it is loaded, only whether it is there.
+ */
+static bool
+is_email_index(Relation index)
+{
+	return index->rd_rel->relam == BTREE_AM_OID &&
+		index->rd_index->indisvalid &&
+		index->rd_index->indnkeyatts == 1 &&
+		index->rd_index->indkey.values[0] == CO_COL_EMAIL + 1 &&
+		index->rd_opfamily[0] == TEXT_BTREE_FAM_OID &&
+		index->rd_indcollation[0] == C_COLLATION_OID &&
+		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
+/* Open the index to use; NULL if somebody has it locked against readers. */
+static Relation
+open_email_index(Relation table)
 {
 	List	   *indexes = RelationGetIndexList(table);
-	Oid			result = InvalidOid;
+	Relation	found = NULL;
+	bool		locked = false;
 	ListCell   *cell;
 
 	foreach(cell, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Oid			id = lfirst_oid(cell);
+		Relation	index;
 
-		if (index->rd_index->indisvalid &&
-			index->rd_index->indnkeyatts == 1 &&
-			index->rd_index->indkey.values[0] == CO_COL_EMAIL + 1 &&
-			RelationGetIndexPredicate(index) == NIL)
-			result = RelationGetRelid(index);
-		index_close(index, AccessShareLock);
-		if (OidIsValid(result))
+		if (!ConditionalLockRelationOid(id, AccessShareLock))
+		{
+			locked = true;
+			continue;
+		}
+		index = index_open(id, NoLock);
+		if (is_email_index(index))
+		{
+			found = index;
 			break;
+		}
+		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
-	if (!OidIsValid(result))
+	if (found == NULL && !locked)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table \"%s\" has no index on its column \"email\"",
-						RelationGetRelationName(table))));
-	return result;
+				 errmsg("table \"%s\" has no btree index on its column \"email\" alone",
+						RelationGetRelationName(table)),
+				 errhint("Create one, with the column's own collation.")));
+	return found;
+}
+
+/*
+ * Are the columns of the types that we read them as?  The table's owner may
+ * have changed that, and a number must not be taken for a pointer.
+ */
+static void
+require_columns(Relation table)
+{
+	TupleDesc	columns = RelationGetDescr(table);
+
+	for (int i = 0; i < CO_STORED_COLUMNS; i++)
+	{
+		if (i >= columns->natts ||
+			TupleDescAttr(columns, i)->atttypid != co_column_types[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"%s\" does not fit the library of the extension \"clearout\"",
+							RelationGetRelationName(table)),
+					 errhint("Run ALTER EXTENSION clearout UPDATE, or give its columns back the types that they had.")));
+	}
 }
 
 /* The freshest acceptable row of one table; the table must be locked. */
 static Found
-scan_table(Oid table_id, const char *key, const CoFreshness *accepts, CoRow *best)
+scan_table(Oid table_id, const char *key, const CoFreshness *accepts,
+		   CoRow *best, bool *locked)
 {
 	Relation	table = table_open(table_id, NoLock);
 	Relation	index;
@@ -146,12 +206,7 @@ scan_table(Oid table_id, const char *key, const CoFreshness *accepts, CoRow *bes
 	Found		found = FOUND_NOTHING;
 	TimestampTz found_age = DT_NOBEGIN;
 
-	if (table->rd_att->natts < CO_STORED_COLUMNS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is older than the library of the extension \"clearout\"",
-						RelationGetRelationName(table)),
-				 errhint("Run ALTER EXTENSION clearout UPDATE.")));
+	require_columns(table);
 
 	/* An empty file has no need for a look into its index. */
 	if (RelationGetNumberOfBlocks(table) == 0)
@@ -160,7 +215,13 @@ scan_table(Oid table_id, const char *key, const CoFreshness *accepts, CoRow *bes
 		return FOUND_NOTHING;
 	}
 
-	index = index_open(email_index(table), AccessShareLock);
+	index = open_email_index(table);
+	if (index == NULL)
+	{
+		*locked = true;
+		table_close(table, NoLock);
+		return FOUND_NOTHING;
+	}
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	slot = table_slot_create(table, NULL);
 
@@ -208,25 +269,22 @@ co_lookup(const CoCatalog *catalog, const char *key,
 				const CoFreshness *accepts, CoRow *row, bool *locked)
 {
 	const Oid	tables[] = {catalog->results, catalog->spill};
+	bool		any_locked = false;
+	Found		found = FOUND_NOTHING;
 
-	if (locked)
-		*locked = false;
-	for (int i = 0; i < lengthof(tables); i++)
+	for (int i = 0; i < lengthof(tables) && found == FOUND_NOTHING; i++)
 	{
-		Found		found;
-
 		/* The lock is taken before the table is opened, so that the relcache
 		 * is as new as the lock. */
 		if (!ConditionalLockRelationOid(tables[i], AccessShareLock))
 		{
-			if (locked)
-				*locked = true;
+			any_locked = true;
 			continue;
 		}
-		found = scan_table(tables[i], key, accepts, row);
+		found = scan_table(tables[i], key, accepts, row, &any_locked);
 		UnlockRelationOid(tables[i], AccessShareLock);
-		if (found != FOUND_NOTHING)
-			return true;
 	}
-	return false;
+	if (locked)
+		*locked = any_locked;
+	return found != FOUND_NOTHING;
 }

@@ -37,6 +37,7 @@
 #include "compat.h"
 #include "hooks.h"
 #include "makeway.h"
+#include "queue.h"
 #include "slots.h"
 
 /* How long we wait for the worker; the server itself waits as long again. */
@@ -54,6 +55,7 @@ typedef struct Command
 {
 	Oid			dbid;			/* whose worker must leave; InvalidOid: none */
 	bool		drops;			/* there will be nothing to store answers in */
+	bool		forces;			/* whoever is connected will be thrown out */
 	bool		creates;		/* a database that may have the extension */
 } Command;
 
@@ -70,6 +72,19 @@ option_text(List *options, const char *name)
 			return defGetString(option);
 	}
 	return NULL;
+}
+
+static bool
+has_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		if (strcmp(((DefElem *) lfirst(cell))->defname, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -118,11 +133,12 @@ set_database(Command *command, const char *name, bool needs_createdb,
 static Command
 read_command(Node *statement)
 {
-	Command		command = {InvalidOid, false, false};
+	Command		command = {InvalidOid, false, false, false};
 
 	if (IsA(statement, DropdbStmt))
 	{
 		command.drops = true;
+		command.forces = has_option(((DropdbStmt *) statement)->options, "force");
 		set_database(&command, ((DropdbStmt *) statement)->dbname, false, false);
 	}
 	else if (IsA(statement, RenameStmt) &&
@@ -157,6 +173,7 @@ lift_hold(void)
 	if (index >= 0 && co_shared->database[index].holds > 0)
 	{
 		co_shared->database[index].holds--;
+		co_shared->database[index].dropping = false;
 		co_launcher_wake();
 	}
 	LWLockRelease(co_shared->lock);
@@ -184,6 +201,28 @@ register_callbacks(void)
 	RegisterXactCallback(transaction_callback, NULL);
 	before_shmem_exit(lift_hold_at_exit, (Datum) 0);
 	registered = true;
+}
+
+/*
+ * With sessions in the database the command will fail, and the worker must not
+ * have left for that: its calls are being waited for.  Like the server, give
+ * sessions that are just ending a moment.  False: they stay.
+ */
+static bool
+is_left_alone(Oid dbid)
+{
+	int			own = dbid == MyDatabaseId ? 1 : 0;	/* as a template it may be */
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   LEAVE_TIMEOUT_MS);
+
+	while (CountDBConnections(dbid) > own)
+	{
+		if (GetCurrentTimestamp() > deadline)
+			return false;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(LEAVE_POLL_MS * 1000L);
+	}
+	return true;
 }
 
 /*
@@ -263,31 +302,50 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 				QueryEnvironment *environment, DestReceiver *receiver,
 				QueryCompletion *completion)
 {
+	bool		active = co_shared != NULL && IsUnderPostmaster;
+	volatile bool commits_prepared;
+	Node	   *statement = planned->utilityStmt;
+
+	/* Not to be looked at afterwards: the command may have freed it. */
+	commits_prepared = active && IsA(statement, TransactionStmt) &&
+		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+
 	/* An aborted transaction runs no command, and can look nothing up. */
-	if (co_shared != NULL && IsUnderPostmaster && IsTransactionState() &&
-		!RecoveryInProgress())
+	if (active && IsTransactionState() && !RecoveryInProgress())
 	{
-		Command		command = read_command(planned->utilityStmt);
+		Command		command = read_command(statement);
 
 		if (command.creates || OidIsValid(command.dbid))
 			register_callbacks();
 		if (command.creates)
 			database_created = true;
-		if (OidIsValid(command.dbid))
+		if (OidIsValid(command.dbid) &&
+			(command.forces || is_left_alone(command.dbid)))
 			hold(command.dbid, command.drops);
 	}
 
-	if (previous_process_utility)
-		previous_process_utility(planned, query, read_only_tree, context,
-								 parameters, environment, receiver, completion);
-	else
-		standard_ProcessUtility(planned, query, read_only_tree, context,
-								parameters, environment, receiver, completion);
+	PG_TRY();
+	{
+		if (previous_process_utility)
+			previous_process_utility(planned, query, read_only_tree, context,
+									 parameters, environment, receiver, completion);
+		else
+			standard_ProcessUtility(planned, query, read_only_tree, context,
+									parameters, environment, receiver, completion);
+	}
+	PG_CATCH();
+	{
+		/* The transaction may go on, if this was in a subtransaction. */
+		lift_hold();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 
-	if (co_shared != NULL && IsUnderPostmaster && IsTransactionState() &&
-		IsA(planned->utilityStmt, TransactionStmt) &&
-		((TransactionStmt *) planned->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED)
+	if (commits_prepared && IsTransactionState())
+	{
 		co_hooks_after_commit_prepared();
+		co_queue_after_commit_prepared();
+	}
 }
 
 void

@@ -50,6 +50,9 @@ typedef struct CoRow
 	bool		isnull[CO_STORED_COLUMNS];
 } CoRow;
 
+/* Of these types.  Dropped columns have none. */
+extern const Oid co_column_types[CO_STORED_COLUMNS];
+
 /* Is this text value that word? */
 extern bool co_text_equals(Datum value, const char *word);
 

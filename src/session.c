@@ -5,8 +5,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "mb/pg_wchar.h"
 #include "utils/guc.h"
 
 #include "session.h"
@@ -52,16 +50,6 @@ co_session_init(void)
 
 	for (int i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_SESSION);
-
-	/*
-	 * The service speaks UTF-8.  As client encoding it has its conversion
-	 * looked up here, once: co_text_to_utf8() is called outside transactions,
-	 * where that cannot be done.
-	 */
-	StartTransactionCommand();
-	if (PrepareClientEncoding(PG_UTF8) >= 0)
-		SetConfigOption("client_encoding", "UTF8", PGC_USERSET, PGC_S_SESSION);
-	CommitTransactionCommand();
 }
 
 void

@@ -33,6 +33,9 @@
 #define FIRST_RESTART	INT64CONST(100000)
 #define LAST_RESTART	INT64CONST(60000000)
 
+/* The launcher comes back after five seconds, if it can. */
+#define LAUNCHER_ABSENCE	INT64CONST(8000000)
+
 CoShared   *co_shared = NULL;
 
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
@@ -48,7 +51,7 @@ static bool exit_registered = false;
 static int
 database_count(void)
 {
-	return Max(64, 2 * max_worker_processes);
+	return Max(1024, 2 * max_worker_processes);
 }
 
 static Size
@@ -100,6 +103,7 @@ shmem_startup(void)
 		co_shared->database = (CoDatabase *) ((char *) co_shared + databases_offset());
 		co_shared->slot = (CoSlot *) ((char *) co_shared + slots_offset());
 
+		co_shared->launcher_left_at = GetCurrentTimestamp();
 		dlist_init(&co_shared->free);
 		for (int i = 0; i < co_shared->slot_count; i++)
 			dlist_push_tail(&co_shared->free, &co_shared->slot[i].node);
@@ -131,7 +135,7 @@ co_database_entry(Oid dbid, bool create)
 
 	Assert(LWLockHeldByMe(co_shared->lock));
 
-	for (int i = 0; i < co_shared->database_count; i++)
+	for (int i = 0; i < co_shared->databases_high; i++)
 	{
 		database = &co_shared->database[i];
 		if (database->state == CO_DATABASE_UNUSED)
@@ -142,8 +146,11 @@ co_database_entry(Oid dbid, bool create)
 		else if (database->dbid == dbid)
 			return i;
 	}
+	if (unused < 0 && co_shared->databases_high < co_shared->database_count)
+		unused = co_shared->databases_high;
 	if (!create || unused < 0)
 		return -1;
+	co_shared->databases_high = Max(co_shared->databases_high, unused + 1);
 
 	database = &co_shared->database[unused];
 	memset(database, 0, sizeof(CoDatabase));
@@ -298,6 +305,39 @@ free_slots_at_exit(int code, Datum arg)
 	LWLockRelease(co_shared->lock);
 }
 
+/*
+ * The postmaster starts a launcher that has ended again, unless there is no
+ * place for it.
+ */
+#define WITHOUT_LAUNCHER	"The launcher is not running: max_worker_processes is used up."
+
+static bool
+is_without_launcher(const CoDatabase *database)
+{
+	return co_shared->launcher == NULL && database->state != CO_DATABASE_RUNNING &&
+		GetCurrentTimestamp() - co_shared->launcher_left_at > LAUNCHER_ABSENCE;
+}
+
+/* Why has nobody taken the request so far? */
+bool
+co_slot_is_without_worker(CoReply *reply)
+{
+	int			index;
+	bool		without;
+
+	LWLockAcquire(co_shared->lock, LW_SHARED);
+	index = co_database_entry(MyDatabaseId, false);
+	without = index < 0 || co_shared->database[index].state != CO_DATABASE_RUNNING;
+	if (without)
+		co_reply_refuse(reply, CO_REFUSED_NO_WORKER,
+						co_shared->launcher == NULL ? WITHOUT_LAUNCHER :
+						index >= 0 && co_shared->database[index].reason[0] != '\0' ?
+						co_shared->database[index].reason :
+						"It has not started yet.");
+	LWLockRelease(co_shared->lock);
+	return without;
+}
+
 bool
 co_slot_claim(CoEndpointId endpoint, const char *key,
 			  const CoFreshness *accepts, TimestampTz deadline,
@@ -333,6 +373,8 @@ co_slot_claim(CoEndpointId endpoint, const char *key,
 	else if (dlist_is_empty(&co_shared->free))
 		co_reply_refuse(reply, CO_REFUSED_NO_SLOT,
 						"All slots hold callers that wait for an answer.");
+	else if (is_without_launcher(database))
+		co_reply_refuse(reply, CO_REFUSED_NO_WORKER, WITHOUT_LAUNCHER);
 	else if (database->holds > 0)
 		co_reply_refuse(reply, CO_REFUSED_NO_WORKER,
 						"A command that wants nobody connected to the database is under way.");
@@ -525,6 +567,7 @@ co_database_detach(int index, CoLeave leave)
 			co_database_refuse(database, "The extension is not installed in this database, or not yet committed.");
 			break;
 		case CO_LEAVE_REPLACE:
+			database->reason[0] = '\0';
 			database->state = CO_DATABASE_WANTED;
 			database->start_at = now;
 			database->failures = 0;

@@ -133,6 +133,10 @@ typedef struct CoDatabase
 	bool		dropping;		/* one of them drops the database */
 	dlist_head	filled;			/* slots for the worker, oldest first */
 
+	bool		queue_news;		/* rows may have come to clearout_queue ... */
+	int64		queue_from;		/* ... with ids from this one on */
+	bool		queue_prepared; /* a prepared transaction brings some */
+
 	int			token;			/* index of its token; -1: none */
 	int			in_flight[CO_SERVICE_COUNT];	/* calls counted in its governors */
 
@@ -159,11 +163,15 @@ typedef struct CoToken
 typedef struct CoShared
 {
 	LWLock	   *lock;
-	PGPROC	   *launcher;		/* NULL: none running */
+	PGPROC	   *launcher;		/* NULL: none running ... */
+	TimestampTz launcher_left_at;	/* ... since then */
 	bool		scan;			/* launcher: look at pg_database again */
+	bool		settings_prepared;	/* a prepared transaction changes settings of
+									 * a database or role */
 	int			slot_count;
 	int			slots_used;
 	int			database_count;
+	int			databases_high; /* entries from here on were never used */
 	dlist_head	free;
 	CoToken		token[CO_TOKEN_MAX];
 	CoDatabase *database;
@@ -185,6 +193,9 @@ extern void co_slots_init(void);
 extern bool co_slot_claim(CoEndpointId endpoint, const char *key,
 						  const CoFreshness *accepts, TimestampTz deadline,
 						  CoSlotRef *ref, CoReply *reply);
+
+/* Is there no worker in this database?  The reply says why. */
+extern bool co_slot_is_without_worker(CoReply *reply);
 
 /*
  * Is the reply there?  The slot is kept until it is released.  *sent says

@@ -10,24 +10,31 @@
  * table.
  *
  * A statement is known by its start, which all that the client sent in one
- * message shares.
+ * message shares.  A failure is forgotten sooner.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "tcop/pquery.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/timestamp.h"
 
 #include "guc.h"
 #include "statement.h"
 
 #define HEARD_COUNT		64
 
+/* A failure holds no longer than that, so that a loop may try again. */
+#define FAILURE_HOLDS	INT64CONST(1000000)
+
 typedef struct Heard
 {
 	char	   *key;			/* NULL: unused */
 	TimestampTz asked_at;
 	CoFailure  *failure;
+	TimestampTz heard_at;
 	MemoryContext context;		/* of all the above */
 } Heard;
 
@@ -44,13 +51,24 @@ forget(Heard *place)
 	memset(place, 0, sizeof(*place));
 }
 
+/*
+ * When did the statement start?  A cursor, or a portal that the client fetches
+ * from bit by bit, is one statement however many messages that takes.
+ */
+static TimestampTz
+current_statement(void)
+{
+	return ActivePortal != NULL ? ActivePortal->creation_time
+		: GetCurrentStatementStartTimestamp();
+}
+
 /* Is it still the same statement?  If not, start anew. */
 static void
 look_at_clock(void)
 {
-	if (statement_start == GetCurrentStatementStartTimestamp())
+	if (statement_start == current_statement())
 		return;
-	statement_start = GetCurrentStatementStartTimestamp();
+	statement_start = current_statement();
 	calls = 0;
 	for (int i = 0; i < HEARD_COUNT; i++)
 	{
@@ -67,8 +85,11 @@ co_statement_recall(const char *key, TimestampTz *asked_at, CoFailure **failure)
 	{
 		if (heard[i].key != NULL && strcmp(heard[i].key, key) == 0)
 		{
+			if (heard[i].failure != NULL &&
+				GetCurrentTimestamp() - heard[i].heard_at > FAILURE_HOLDS)
+				continue;
 			*asked_at = heard[i].asked_at;
-			*failure = heard[i].failure;
+			*failure = heard[i].failure ? co_failure_copy(heard[i].failure) : NULL;
 			return true;
 		}
 	}
@@ -90,15 +111,8 @@ co_statement_remember(const char *key, TimestampTz asked_at,
 	old = MemoryContextSwitchTo(place->context);
 	place->asked_at = asked_at;
 	if (failure != NULL)
-	{
-		place->failure = palloc0(sizeof(CoFailure));
-		place->failure->sqlstate = failure->sqlstate;
-		place->failure->message = pstrdup(failure->message);
-		if (failure->detail)
-			place->failure->detail = pstrdup(failure->detail);
-		if (failure->hint)
-			place->failure->hint = pstrdup(failure->hint);
-	}
+		place->failure = co_failure_copy(failure);
+	place->heard_at = GetCurrentTimestamp();
 	place->key = pstrdup(key);
 	MemoryContextSwitchTo(old);
 }

@@ -13,7 +13,7 @@
 /*
  * Has this statement asked about the key?  *failure is why there was no
  * answer, or NULL and *asked_at says since when an answer is new enough.
- * The failure lives until the next call here.
+ * The failure is a copy.
  */
 extern bool co_statement_recall(const char *key, TimestampTz *asked_at,
 								CoFailure **failure);

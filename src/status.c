@@ -108,6 +108,16 @@ state_word(const Status *status)
 	return "no worker";
 }
 
+/* Reasons can hold file names, which are in whatever encoding. */
+static char *
+shown_text(const char *text)
+{
+	char		clean[CO_REASON_SIZE];
+
+	co_message_set(clean, sizeof(clean), text, strlen(text));
+	return co_text_from_utf8(clean);
+}
+
 Datum
 clearout_status_info(PG_FUNCTION_ARGS)
 {
@@ -146,7 +156,7 @@ clearout_status_info(PG_FUNCTION_ARGS)
 		if (database->worker_pid != 0)
 			SET(STATUS_WORKER_PID, Int32GetDatum(database->worker_pid));
 		if (database->reason[0] != '\0')
-			SET(STATUS_REASON, CStringGetTextDatum(co_text_from_utf8(database->reason)));
+			SET(STATUS_REASON, CStringGetTextDatum(shown_text(database->reason)));
 		SET(STATUS_SINCE, TimestampTzGetDatum(database->changed_at));
 		SET(STATUS_RESTARTS, Int64GetDatum(database->restarts));
 		SET(STATUS_REQUESTS_WAITING, Int32GetDatum(status.waiting));
@@ -159,7 +169,7 @@ clearout_status_info(PG_FUNCTION_ARGS)
 		SET(STATUS_FAULTS, Int64GetDatum(database->faults));
 		if (database->last_error[0] != '\0')
 		{
-			SET(STATUS_LAST_ERROR, CStringGetTextDatum(database->last_error));
+			SET(STATUS_LAST_ERROR, CStringGetTextDatum(shown_text(database->last_error)));
 			SET(STATUS_LAST_ERROR_AT, TimestampTzGetDatum(database->last_error_at));
 		}
 		if (status.rate.limit > 0)

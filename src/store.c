@@ -15,17 +15,11 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "catalog.h"
@@ -35,6 +29,7 @@
 #include "session.h"
 #include "slots.h"
 #include "store.h"
+#include "transaction.h"
 
 /* Time that a batch may spend on waiting for others' row locks. */
 #define ROW_LOCK_TIMEOUT	"20ms"
@@ -51,32 +46,6 @@ typedef struct Batch
 	const char *note;			/* for clearout_spill.error; or NULL */
 } Batch;
 
-/* How a transaction ended. */
-typedef struct Failure
-{
-	int			sqlstate;		/* 0: committed */
-	char		message[CO_REASON_SIZE];	/* primary message, no address in it */
-} Failure;
-
-/* The transaction under way writes as the tables' owner. */
-static Oid	saved_user;
-static int	saved_context;
-
-static Oid
-table_owner(Oid table)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table with OID %u is gone", table)));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /* Somebody has locked the whole table: no use in trying row by row. */
 static void
 require_table(Oid table)
@@ -87,97 +56,13 @@ require_table(Oid table)
 				 errmsg("table \"clearout_results\" is locked")));
 }
 
-static void
-begin(CoCatalog *catalog)
-{
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!co_catalog_of_extension(catalog))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"clearout\" is gone")));
-
-	GetUserIdAndSecContext(&saved_user, &saved_context);
-	SetUserIdAndSecContext(table_owner(catalog->results),
-						   saved_context | SECURITY_RESTRICTED_OPERATION);
-	SPI_connect();
-}
-
-static void
-commit(void)
-{
-	SPI_finish();
-	SetUserIdAndSecContext(saved_user, saved_context);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
-/*
- * Run one step in a transaction of its own and report how it ended.  Only the
- * primary message is kept: details quote rows.
- */
-static bool
-run(void (*step) (CoCatalog *, void *), void *argument, Failure *failure)
-{
-	MemoryContext context = CurrentMemoryContext;
-	CoCatalog	catalog;
-
-	failure->sqlstate = 0;
-	failure->message[0] = '\0';
-	PG_TRY();
-	{
-		begin(&catalog);
-		step(&catalog, argument);
-		commit();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();	/* user and context come back by it too */
-		MemoryContextSwitchTo(context);
-
-		failure->sqlstate = error->sqlerrcode;
-		strlcpy(failure->message, error->message ? error->message : "unknown error",
-				sizeof(failure->message));
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	return failure->sqlstate == 0;
-}
-
-static bool
-is_lock_trouble(const Failure *failure)
-{
-	return failure->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
-		failure->sqlstate == ERRCODE_OBJECT_IN_USE ||
-		failure->sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		failure->sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE;
-}
-
-/* Would another row have failed as well (disk, memory, read-only, ...)? */
-static bool
-is_content_trouble(const Failure *failure)
-{
-	int			class = ERRCODE_TO_CATEGORY(failure->sqlstate);
-
-	return class == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
-		class == ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION) ||
-		class == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED) ||
-		class == ERRCODE_TO_CATEGORY(ERRCODE_FEATURE_NOT_SUPPORTED) ||
-		class == ERRCODE_TO_CATEGORY(ERRCODE_RAISE_EXCEPTION);
-}
-
-static const Oid column_type[CO_STORED_COLUMNS] = {
+/* Types of the parameters: those that an answer fills, and the note. */
+static const Oid spill_types[CO_WRITTEN_COLUMNS + 1] = {
 	TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID,
 	BOOLOID, BOOLOID, BOOLOID, BOOLOID,
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 	TIMESTAMPTZOID, INTERVALOID, TEXTOID, JSONBOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID, JSONBOID
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID
 };
 
 #define WRITTEN_COLUMNS \
@@ -206,106 +91,59 @@ static const Oid column_type[CO_STORED_COLUMNS] = {
 	" excluded.raw, excluded.asked_at, excluded.attempted_at," \
 	" NULL, NULL, NULL, NULL)"
 
-typedef enum Statement
-{
-	STATEMENT_VERDICT,			/* newer verdict, or any over an unknown */
-	STATEMENT_UNKNOWN,			/* only over an older unknown */
-	STATEMENT_ATTEMPT,			/* beside a verdict: the last attempt */
-	STATEMENT_CONFIRM,			/* a newer verdict is there, but it was asked */
-	STATEMENT_NEWER,			/* is there a later attempt? */
-	STATEMENT_SPILL,
-	STATEMENT_SPILL_READ,
-	STATEMENT_SPILL_READ_ONE,
-	STATEMENT_SPILL_DELETE
-} Statement;
-#define STATEMENT_COUNT 9
+static const Oid id_type[] = {INT8OID};
 
-static const struct
-{
-	const char *sql;			/* %s: the quoted schema */
-	int			parameters;		/* leading ones as in column_type; -1: one int8 */
-}			statements[STATEMENT_COUNT] = {
-	{REPLACE_ROW " WHERE r.status = 'unknown' OR r.verified_at <= excluded.verified_at",
-	CO_WRITTEN_COLUMNS},
-	{REPLACE_ROW " WHERE r.status = 'unknown' AND r.verified_at <= excluded.verified_at",
-	CO_WRITTEN_COLUMNS},
-	{"UPDATE %s.clearout_results SET attempted_at = $22, attempt_status = $2,"
-		" attempt_sub_status = $4, attempt_reason = $5, attempt_raw = $20"
-		" WHERE email = $1 AND (attempted_at IS NULL OR attempted_at <= $22)",
-	CO_WRITTEN_COLUMNS},
-	{"UPDATE %s.clearout_results SET asked_at = $21, attempted_at = $22,"
-		" attempt_status = NULL, attempt_sub_status = NULL,"
-		" attempt_reason = NULL, attempt_raw = NULL"
-		" WHERE email = $1 AND (attempted_at IS NULL OR attempted_at <= $22)",
-	CO_WRITTEN_COLUMNS},
-	{"SELECT FROM %s.clearout_results WHERE email = $1 AND attempted_at > $22",
-	CO_WRITTEN_COLUMNS},
-	{"INSERT INTO %s.clearout_spill (" WRITTEN_COLUMNS ", error)"
-		" VALUES (" WRITTEN_PARAMETERS ", $23)",
-	CO_WRITTEN_COLUMNS + 1},
-	{"SELECT " WRITTEN_COLUMNS ", id FROM %s.clearout_spill"
-		" WHERE error IS NULL OR $1 <> 0 ORDER BY email, id LIMIT 1000",
-	-1},
-	{"SELECT " WRITTEN_COLUMNS ", id FROM %s.clearout_spill WHERE id = $1", -1},
-	{"DELETE FROM %s.clearout_spill WHERE id = $1", -1}
-};
+#define ROW_STATEMENT(text) {CO_TABLE_RESULTS, text, CO_WRITTEN_COLUMNS, spill_types, NULL, ""}
+#define ID_STATEMENT(text) {CO_TABLE_SPILL, text, 1, id_type, NULL, ""}
 
-/* Plans are kept for the schema that they were made for. */
-static SPIPlanPtr plans[STATEMENT_COUNT];
-static char plans_schema[NAMEDATALEN];
+/* A newer verdict, or any over an unknown. */
+static CoStatement put_verdict =
+ROW_STATEMENT(REPLACE_ROW " WHERE r.status = 'unknown' OR r.verified_at <= excluded.verified_at");
 
-static SPIPlanPtr
-plan_of(const CoCatalog *catalog, Statement statement)
-{
-	char	   *schema = get_namespace_name(catalog->schema);
+/* Only over an older unknown. */
+static CoStatement put_unknown =
+ROW_STATEMENT(REPLACE_ROW " WHERE r.status = 'unknown' AND r.verified_at <= excluded.verified_at");
 
-	if (schema == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_SCHEMA),
-				 errmsg("the schema of the extension \"clearout\" is gone")));
-	if (strcmp(schema, plans_schema) != 0)
-	{
-		for (int i = 0; i < STATEMENT_COUNT; i++)
-		{
-			if (plans[i] != NULL)
-				SPI_freeplan(plans[i]);
-			plans[i] = NULL;
-		}
-		strlcpy(plans_schema, schema, sizeof(plans_schema));
-	}
-	if (plans[statement] == NULL)
-	{
-		Oid			types[CO_WRITTEN_COLUMNS + 1];
-		int			count = statements[statement].parameters;
-		SPIPlanPtr	plan;
-		char	   *sql = psprintf(statements[statement].sql,
-								   quote_identifier(schema));
+/* Beside a verdict: the last attempt. */
+static CoStatement put_attempt =
+ROW_STATEMENT("UPDATE %s.clearout_results SET attempted_at = $22, attempt_status = $2,"
+			  " attempt_sub_status = $4, attempt_reason = $5, attempt_raw = $20"
+			  " WHERE email = $1 AND (attempted_at IS NULL OR attempted_at <= $22)");
 
-		memcpy(types, column_type, sizeof(Oid) * CO_WRITTEN_COLUMNS);
-		types[CO_WRITTEN_COLUMNS] = TEXTOID;
-		if (count < 0)
-		{
-			types[0] = INT8OID;
-			count = 1;
-		}
-		plan = SPI_prepare(sql, count, types);
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare \"%s\"", sql);
-		plans[statement] = plan;
-	}
-	return plans[statement];
-}
+/* A newer verdict is there, but it was asked again. */
+static CoStatement confirm_verdict =
+ROW_STATEMENT("UPDATE %s.clearout_results SET asked_at = $21, attempted_at = $22,"
+			  " attempt_status = NULL, attempt_sub_status = NULL,"
+			  " attempt_reason = NULL, attempt_raw = NULL"
+			  " WHERE email = $1 AND (attempted_at IS NULL OR attempted_at <= $22)");
 
-static uint64
-execute(const CoCatalog *catalog, Statement statement, Datum *values, char *nulls)
-{
-	int			result = SPI_execute_plan(plan_of(catalog, statement), values,
-										  nulls, false, 0);
+/* Is there a later attempt? */
+static CoStatement find_newer =
+ROW_STATEMENT("SELECT FROM %s.clearout_results WHERE email = $1 AND attempted_at > $22");
 
-	if (result < 0)
-		elog(ERROR, "could not store an answer: %s", SPI_result_code_string(result));
-	return SPI_processed;
-}
+static CoStatement put_spill =
+{CO_TABLE_SPILL, "INSERT INTO %s.clearout_spill (" WRITTEN_COLUMNS ", error)"
+" VALUES (" WRITTEN_PARAMETERS ", $23)", CO_WRITTEN_COLUMNS + 1, spill_types, NULL, ""};
+
+/* In the order of the keys, as everybody writes them. */
+static CoStatement read_spill_rows =
+ID_STATEMENT("SELECT * FROM (SELECT " WRITTEN_COLUMNS ", id FROM %s.clearout_spill"
+			 " WHERE id > $1 ORDER BY id LIMIT 1000) AS s ORDER BY email, id");
+
+/* Is anything there, and is some of it not refused? */
+static CoStatement look_at_spill =
+ID_STATEMENT("SELECT bool_or(error IS NULL) FROM %s.clearout_spill WHERE $1 = $1");
+
+static const Oid refuse_types[] = {INT8OID, TEXTOID};
+static CoStatement refuse_spill_row =
+{CO_TABLE_SPILL, "UPDATE %s.clearout_spill SET error = $2 WHERE id = $1"
+	" AND error IS DISTINCT FROM $2", 2, refuse_types, NULL, ""};
+
+static CoStatement read_spill_row =
+ID_STATEMENT("SELECT " WRITTEN_COLUMNS ", id FROM %s.clearout_spill WHERE id = $1");
+
+static CoStatement delete_spill_row =
+ID_STATEMENT("DELETE FROM %s.clearout_spill WHERE id = $1");
 
 static void
 set_text(Datum *values, char *nulls, CoColumn column, const char *utf8)
@@ -388,17 +226,17 @@ write_row(const CoCatalog *catalog, Datum *values, char *nulls)
 {
 	if (co_text_equals(values[CO_COL_STATUS], "unknown"))
 	{
-		if (execute(catalog, STATEMENT_UNKNOWN, values, nulls) > 0 ||
-			execute(catalog, STATEMENT_ATTEMPT, values, nulls) > 0)
+		if (co_execute(catalog, &put_unknown, values, nulls) > 0 ||
+			co_execute(catalog, &put_attempt, values, nulls) > 0)
 			return;
 	}
 	else
 	{
-		if (execute(catalog, STATEMENT_VERDICT, values, nulls) > 0 ||
-			execute(catalog, STATEMENT_CONFIRM, values, nulls) > 0)
+		if (co_execute(catalog, &put_verdict, values, nulls) > 0 ||
+			co_execute(catalog, &confirm_verdict, values, nulls) > 0)
 			return;
 	}
-	if (execute(catalog, STATEMENT_NEWER, values, nulls) == 0)
+	if (co_execute(catalog, &find_newer, values, nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("a trigger of the table \"clearout_results\" dropped the answer")));
@@ -411,6 +249,34 @@ in_batch(const Batch *batch, int i)
 		return i == batch->only;
 	return batch->answer[i]->state == CO_ANSWER_NEW ||
 		batch->answer[i]->state == CO_ANSWER_UNSTORED;
+}
+
+/* What is answered leaves the queue with the same commit. */
+static void
+delete_queue_rows(CoCatalog *catalog, const Batch *batch)
+{
+	CoQueueRow *rows;
+	int			count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		if (in_batch(batch, i))
+			count += batch->answer[i]->row_count;
+	}
+	if (count == 0)
+		return;
+	rows = palloc(count * sizeof(CoQueueRow));
+	count = 0;
+	for (int i = 0; i < batch->count; i++)
+	{
+		const CoAnswer *answer = batch->answer[i];
+
+		if (!in_batch(batch, i))
+			continue;
+		memcpy(rows + count, answer->row, answer->row_count * sizeof(CoQueueRow));
+		count += answer->row_count;
+	}
+	co_queue_delete(catalog, rows, count);
 }
 
 static void
@@ -429,6 +295,7 @@ store_step(CoCatalog *catalog, void *argument)
 		answer_to_parameters(batch->answer[i], values, nulls);
 		write_row(catalog, values, nulls);
 	}
+	delete_queue_rows(catalog, batch);
 }
 
 static void
@@ -446,8 +313,9 @@ spill_step(CoCatalog *catalog, void *argument)
 		nulls[CO_WRITTEN_COLUMNS] = batch->note ? ' ' : 'n';
 		if (batch->note)
 			values[CO_WRITTEN_COLUMNS] = CStringGetTextDatum(batch->note);
-		(void) execute(catalog, STATEMENT_SPILL, values, nulls);
+		(void) co_execute(catalog, &put_spill, values, nulls);
 	}
+	delete_queue_rows(catalog, batch);
 }
 
 /* The same with as little as possible: key, status and times. */
@@ -470,7 +338,8 @@ record_step(CoCatalog *catalog, void *argument)
 	values[CO_COL_ASKED_AT] = TimestampTzGetDatum(answer->asked_at);
 	values[CO_COL_ATTEMPTED_AT] = TimestampTzGetDatum(answer->asked_at);
 	values[CO_WRITTEN_COLUMNS] = CStringGetTextDatum(batch->note);
-	(void) execute(catalog, STATEMENT_SPILL, values, nulls);
+	(void) co_execute(catalog, &put_spill, values, nulls);
+	delete_queue_rows(catalog, batch);
 }
 
 /* Set the state of all that the batch stands for. */
@@ -495,7 +364,7 @@ co_store_answers(CoAnswer **answers, int count, bool *spilled,
 				 char *reason, size_t reason_size)
 {
 	Batch		batch = {answers, count, -1, NULL};
-	Failure		failure;
+	CoTrouble	trouble;
 	char		note[CO_REASON_SIZE];
 	int64		budget_end;
 
@@ -503,15 +372,15 @@ co_store_answers(CoAnswer **answers, int count, bool *spilled,
 	qsort(answers, count, sizeof(CoAnswer *), compare_keys);
 
 	/* The usual way: all of them at once. */
-	if (run(store_step, &batch, &failure))
+	if (co_run(store_step, &batch, &trouble))
 	{
 		mark(&batch, CO_ANSWER_STORED);
 		return true;
 	}
-	elog(DEBUG1, "clearout: %d answers not stored at once: %s", count, failure.message);
+	elog(DEBUG1, "clearout: %d answers not stored at once: %s", count, trouble.message);
 
 	/* One by one, so that one that is held up leaves its neighbours alone. */
-	if (failure.sqlstate != ERRCODE_OBJECT_IN_USE)
+	if (trouble.sqlstate != ERRCODE_OBJECT_IN_USE)
 	{
 		budget_end = co_clock() + ROW_LOCK_BUDGET;
 		co_session_set_lock_timeout(ROW_LOCK_TIMEOUT);
@@ -521,15 +390,15 @@ co_store_answers(CoAnswer **answers, int count, bool *spilled,
 				continue;
 			if (co_clock() > budget_end)
 				break;
-			if (run(store_step, &batch, &failure))
+			if (co_run(store_step, &batch, &trouble))
 				answers[batch.only]->state = CO_ANSWER_STORED;
-			else if (!is_lock_trouble(&failure))
+			else if (!co_is_lock_trouble(&trouble))
 			{
 				/* Refused for itself: keep it with the reason. */
-				strlcpy(note, failure.message, sizeof(note));
+				strlcpy(note, trouble.message, sizeof(note));
 				batch.note = note;
-				if (run(spill_step, &batch, &failure) ||
-					(is_content_trouble(&failure) && run(record_step, &batch, &failure)))
+				if (co_run(spill_step, &batch, &trouble) ||
+					(co_is_content_trouble(&trouble) && co_run(record_step, &batch, &trouble)))
 				{
 					answers[batch.only]->state = CO_ANSWER_SPILLED;
 					*spilled = true;
@@ -546,14 +415,14 @@ co_store_answers(CoAnswer **answers, int count, bool *spilled,
 	{
 		if (!in_batch(&batch, i))
 			continue;
-		if (run(spill_step, &batch, &failure))
+		if (co_run(spill_step, &batch, &trouble))
 		{
 			mark(&batch, CO_ANSWER_SPILLED);
 			*spilled = true;
 			return true;
 		}
 		mark(&batch, CO_ANSWER_UNSTORED);
-		strlcpy(reason, failure.message, reason_size);
+		strlcpy(reason, trouble.message, reason_size);
 		return false;
 	}
 	return true;
@@ -563,24 +432,38 @@ co_store_answers(CoAnswer **answers, int count, bool *spilled,
 
 typedef struct Merge
 {
-	bool		retry_failed;	/* also those that were refused for themselves */
-	int64		only;			/* id; 0: all */
+	int64		after;			/* id; those behind it ... */
+	int64		only;			/* ... or this one alone, if not 0 */
 	int			moved;
 	int			count;			/* what was read; ids of it */
 	int64		ids[MERGE_BATCH];
+	const char *error;			/* why "only" was refused */
+	bool		any;			/* is anything there ... */
+	bool		some_wait;		/* ... that is not refused? */
 } Merge;
+
+/* Where the next look begins: what is held up must not hold up the others. */
+static int64 merge_after = 0;
 
 /* Read what there is to move. */
 static SPITupleTable *
 read_spill(CoCatalog *catalog, Merge *merge)
 {
-	Datum		parameter = Int64GetDatum(merge->only != 0 ? merge->only :
-										  merge->retry_failed ? 1 : 0);
+	Datum		parameter = Int64GetDatum(merge->only != 0 ? merge->only : merge->after);
 	uint64		rows;
 
-	rows = execute(catalog,
-				   merge->only != 0 ? STATEMENT_SPILL_READ_ONE : STATEMENT_SPILL_READ,
-				   &parameter, " ");
+	rows = co_execute(catalog,
+					  merge->only != 0 ? &read_spill_row : &read_spill_rows,
+					  &parameter, " ");
+	/* The table's owner may have changed its columns. */
+	for (int column = 0; column <= CO_WRITTEN_COLUMNS; column++)
+	{
+		if (SPI_gettypeid(SPI_tuptable->tupdesc, column + 1) !=
+			(column < CO_WRITTEN_COLUMNS ? co_column_types[column] : INT8OID))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"clearout_spill\" does not fit the library of the extension \"clearout\"")));
+	}
 	merge->count = 0;
 	merge->moved = 0;
 	for (uint64 i = 0; i < rows; i++)
@@ -595,9 +478,34 @@ read_spill(CoCatalog *catalog, Merge *merge)
 }
 
 static void
-count_step(CoCatalog *catalog, void *argument)
+read_step(CoCatalog *catalog, void *argument)
 {
 	(void) read_spill(catalog, argument);
+}
+
+static void
+look_step(CoCatalog *catalog, void *argument)
+{
+	Merge	   *merge = argument;
+	Datum		nothing = Int64GetDatum(0);
+	bool		isnull;
+	Datum		some_wait;
+
+	(void) co_execute(catalog, &look_at_spill, &nothing, " ");
+	some_wait = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	merge->any = !isnull;
+	merge->some_wait = !isnull && DatumGetBool(some_wait);
+}
+
+static void
+refuse_step(CoCatalog *catalog, void *argument)
+{
+	Merge	   *merge = argument;
+	Datum		values[2];
+
+	values[0] = Int64GetDatum(merge->only);
+	values[1] = CStringGetTextDatum(merge->error);
+	(void) co_execute(catalog, &refuse_spill_row, values, "  ");
 }
 
 static void
@@ -623,44 +531,89 @@ merge_step(CoCatalog *catalog, void *argument)
 			nulls[column] = isnull ? 'n' : ' ';
 		}
 		write_row(catalog, values, nulls);
-		(void) execute(catalog, STATEMENT_SPILL_DELETE, &id, " ");
+		(void) co_execute(catalog, &delete_spill_row, &id, " ");
 		merge->moved++;
 	}
 }
 
+/* Row by row, as long as the time allows. */
+static void
+merge_one_by_one(Merge *merge, const int64 *ids, int count, int *moved)
+{
+	int64		budget_end = co_clock() + ROW_LOCK_BUDGET;
+	CoTrouble	trouble;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (co_clock() >= budget_end)
+			return;
+		merge->only = ids[i];
+		merge_after = Max(merge_after, ids[i]);
+		if (co_run(merge_step, merge, &trouble))
+			*moved += merge->moved;
+		else if (!co_is_lock_trouble(&trouble))
+		{
+			char		reason[CO_REASON_SIZE];
+			CoTrouble	unused;
+
+			strlcpy(reason, trouble.message, sizeof(reason));
+			merge->error = reason;
+			(void) co_run(refuse_step, merge, &unused);
+		}
+	}
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		first = *(const int64 *) a;
+	int64		second = *(const int64 *) b;
+
+	return first < second ? -1 : first > second;
+}
+
 void
-co_store_merge_spill(bool retry_failed, int *moved, bool *left)
+co_store_merge_spill(int *moved, bool *left, bool *refused)
 {
 	Merge	   *merge = palloc0(sizeof(Merge));
-	Failure		failure;
-	int64		budget_end;
-	int			count;
+	CoTrouble	trouble;
+	static bool complained = false;
 
 	*moved = 0;
-	*left = true;
-	merge->retry_failed = retry_failed;
+	merge->after = merge_after;
 	co_session_set_lock_timeout(ROW_LOCK_TIMEOUT);
-	if (run(merge_step, merge, &failure))
+	if (co_run(merge_step, merge, &trouble))
 	{
 		*moved = merge->moved;
-		*left = merge->moved == MERGE_BATCH;
+		merge_after = 0;
 	}
-	else if (failure.sqlstate != ERRCODE_OBJECT_IN_USE &&
-			 run(count_step, merge, &failure))
+	else if (trouble.sqlstate != ERRCODE_OBJECT_IN_USE &&
+			 co_run(read_step, merge, &trouble))
 	{
-		int64		ids[MERGE_BATCH];
+		int			count = merge->count;
+		int64	   *ids = palloc(MERGE_BATCH * sizeof(int64));
 
-		count = merge->count;
-		memcpy(ids, merge->ids, sizeof(ids));
-		budget_end = co_clock() + ROW_LOCK_BUDGET;
-		for (int i = 0; i < count && co_clock() < budget_end; i++)
-		{
-			merge->only = ids[i];
-			if (run(merge_step, merge, &failure))
-				*moved += merge->moved;
-		}
-		*left = *moved < count || count == MERGE_BATCH;
+		memcpy(ids, merge->ids, MERGE_BATCH * sizeof(int64));
+		qsort(ids, count, sizeof(int64), compare_ids);
+		if (count == 0)
+			merge_after = 0;	/* at the end: from the beginning again */
+		merge_one_by_one(merge, ids, count, moved);
 	}
+	if (co_run(look_step, merge, &trouble))
+	{
+		*left = merge->any;
+		*refused = merge->any && !merge->some_wait;
+		complained = false;
+	}
+	else
+	{
+		*left = *refused = true;
+		if (!complained)
+			ereport(LOG, (errmsg("clearout: clearout_spill cannot be read: %s", trouble.message)));
+		complained = true;
+	}
+	if (*left && merge->count == 0)
+		merge_after = 0;
 	co_session_set_lock_timeout(CO_LOCK_TIMEOUT);
 	pfree(merge);
 }

@@ -8,6 +8,7 @@
 
 #include "codec.h"
 #include "datatype/timestamp.h"
+#include "queue.h"
 
 typedef enum CoAnswerState
 {
@@ -24,13 +25,15 @@ typedef struct CoAnswer
 	CoVerifyAnswer verify;
 	TimestampTz asked_at;		/* when its call began */
 	TimestampTz received_at;
+	const CoQueueRow *row;		/* rows of the queue that it answers */
+	int			row_count;
 	CoAnswerState state;
 	void	   *owner;			/* of no concern here */
 } CoAnswer;
 
 /*
  * Write answers down, each in its own right: sets the state of each.  Waits
- * for no other transaction longer than some 200 ms in all.  Commits.  Never
+ * for other transactions no longer than some 400 ms in all.  Commits.  Never
  * throws.  *spilled is set when clearout_spill was used.  False: some are
  * UNSTORED; reason says why.
  */
@@ -39,9 +42,10 @@ extern bool co_store_answers(CoAnswer **answers, int count, bool *spilled,
 
 /*
  * Move what lies in clearout_spill to where it belongs, as far as nobody
- * stands in the way.  Never throws.  Sets the number moved, and whether some
- * is left that may be moved later.
+ * stands in the way; what is refused for itself keeps the reason.  Never
+ * throws.  Sets the number moved, whether anything is left, and whether all
+ * that is left is refused.
  */
-extern void co_store_merge_spill(bool retry_failed, int *moved, bool *left);
+extern void co_store_merge_spill(int *moved, bool *left, bool *refused);
 
 #endif							/* CO_STORE_H */

@@ -2,11 +2,14 @@
  * worker.c
  *		One process per database: turns waiting requests into stored answers.
  *
- *		slots --take--> NEW --nothing fresh stored--> WAITING
- *		WAITING --governor, a free place--> IN FLIGHT --answer--> LANDED
- *		   ^                                  |
- *		   +-- 429; or backoff is over -------+-- no use: callers are told
- *		LANDED --committed--> callers are woken, who read the stored row
+ *		slots, queue --take--> NEW --nothing fresh stored--> WAITING, QUEUED
+ *		WAITING, then QUEUED --governor, a free place--> IN FLIGHT --> LANDED
+ *		   ^                                    |
+ *		   +-- 429; or backoff is over ---------+-- no use: callers are told,
+ *													rows of the queue keep the
+ *													reason
+ *		LANDED --committed--> callers are woken, who read the stored row; rows
+ *			of the queue are gone with the same commit
  *
  * No transaction is open while a call is on the wire: it would hold back
  * vacuum for as long as the slowest mail server takes to answer.  The loop
@@ -33,6 +36,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "address.h"
 #include "clock.h"
 #include "compat.h"
 #include "convert.h"
@@ -41,6 +45,7 @@
 #include "http.h"
 #include "lookup.h"
 #include "session.h"
+#include "queue.h"
 #include "slots.h"
 #include "store.h"
 #include "token.h"
@@ -53,12 +58,25 @@
 
 /* While paused, one call in so many microseconds finds out whether it is over. */
 #define PAUSE_PROBE			INT64CONST(30000000)
+#define PAUSE_PROBE_LAST	INT64CONST(900000000)
+/* Backoff of calls that failed, in microseconds. */
+#define RETRY_BASE			INT64CONST(200000)
+#define RETRY_CAP			INT64CONST(3600000000)
+
+/* When the queue stops sending to a service that seems to be down. */
+#define BREAKER_FAILURES	5
+#define BREAKER_FIRST		INT64CONST(1000000)
+#define BREAKER_LAST		INT64CONST(60000000)
+
+#define QUEUE_BUFFER		64
+#define QUEUE_RETRY			INT64CONST(2000000)
 #define TOKEN_RETRY			INT64CONST(1000000)
 #define GOVERNOR_POLL		INT64CONST(1000000)
 #define LANDING_TIME		INT64CONST(500000)
 #define STORE_RETRY			INT64CONST(1000000)
 #define MERGE_FIRST			INT64CONST(1000000)
 #define MERGE_LAST			INT64CONST(30000000)
+#define MERGE_REFUSED		INT64CONST(600000000)
 
 bool		co_am_worker = false;
 
@@ -86,10 +104,25 @@ static int64 leave_at = INT64_MAX;	/* when draining: leave then in any case */
 /* The service refuses everybody: callers are told so at once. */
 static CoPause paused = CO_PAUSE_NONE;
 static int64 probe_at = 0;
+static int64 probe_delay = PAUSE_PROBE;
+static bool probing = false;	/* a call finds out whether it is over */
+static TimestampTz pause_since = 0; /* answers to calls begun before tell nothing */
 static CoReply pause_reply;
 static char pause_reason[CO_REASON_SIZE];
 
+/* The queue. */
+static bool queue_paused = false;	/* by clearout_pause() */
+static TimestampTz next_due = DT_NOEND; /* of the rows that wait for a retry */
+static int64 queue_look_at = 0; /* look at all of it again then; 0 = no need */
+static int64 queue_retry_at = 0;	/* it could not be read: not before then */
+static int	failures_in_row = 0;
+static int64 breaker_delay = 0;
+static int64 breaker_at = 0;	/* next probe of a service that seems to be
+								 * down; 0 = it seems to be up */
+static TimestampTz breaker_since = 0;	/* calls begun before are no probe */
+
 static int64 start_at = 0;		/* governor: ask again then; 0 = no need */
+static int64 look_again_at = 0; /* a table was locked against readers; 0 = no */
 static int64 store_retry_at = 0;	/* != 0: no call is started before */
 static char store_reason[CO_REASON_SIZE];
 static int64 merge_at = 0;		/* 0: the spill is empty */
@@ -265,6 +298,38 @@ answer_stored(CoFlight *flight, TimestampTz asked_at)
 	co_flight_answer(flight, &reply);
 }
 
+/* Rows have been left in the table, behind where we are. */
+static void
+look_again_later(void)
+{
+	if (queue_look_at == 0)
+		queue_look_at = co_clock() + QUEUE_RETRY;
+}
+
+/* Rows that we let go of are looked at again, a little later. */
+static void
+let_go_of_rows(CoFlight *flight)
+{
+	for (int i = 0; i < flight->row_count; i++)
+		co_queue_forget(&flight->row[i]);
+	if (flight->row_count > 0)
+		look_again_later();
+}
+
+/* Its callers have been told; what the queue asks of it goes on. */
+static void
+end_waiting(CoFlight *flight)
+{
+	co_flight_drop_waiters(flight);
+	if (flight->row_count > 0 && flight->state != CO_FLIGHT_NEW)
+		co_flight_set_state(flight, CO_FLIGHT_QUEUED);
+	else
+	{
+		let_go_of_rows(flight);
+		co_flight_end(flight);
+	}
+}
+
 static void
 refuse(CoFlight *flight, CoRefusal refusal, const char *message)
 {
@@ -272,7 +337,62 @@ refuse(CoFlight *flight, CoRefusal refusal, const char *message)
 
 	co_reply_refuse(&reply, refusal, message);
 	co_flight_answer(flight, &reply);
-	co_flight_end(flight);
+	end_waiting(flight);
+}
+
+/*
+ * How many rows may be taken now: so many that the free places are never short
+ * of work, and so few that they do not matter in memory; 0: enough are held.
+ */
+static int
+rows_wanted(void)
+{
+	int			wanted = Min(Max(2 * co_max_parallel, QUEUE_BUFFER), 1000);
+	int			held = co_flight_count(CO_FLIGHT_QUEUED) + co_flight_count(CO_FLIGHT_NEW);
+
+	return draining || queue_paused || held > wanted / 2 ? 0 : wanted - held;
+}
+
+/* Take rows of the queue. */
+static void
+take_queued(void)
+{
+	int			wanted = rows_wanted();
+	bool		due = next_due != DT_NOEND && GetCurrentTimestamp() >= next_due;
+	CoQueueRow *rows;
+	CoTrouble	trouble;
+	int			count;
+
+	if (queue_look_at != 0 && co_clock() >= queue_look_at)
+	{
+		queue_look_at = 0;
+		co_queue_look_from(0);
+	}
+	if (wanted == 0 || (!due && !co_queue_may_have_more()) ||
+		(queue_retry_at != 0 && co_clock() < queue_retry_at))
+		return;
+
+	rows = co_queue_take(wanted, &count, &next_due, &trouble);
+	queue_retry_at = 0;
+	if (trouble.sqlstate != 0)
+	{
+		ereport(LOG, (errmsg("clearout: the queue could not be read: %s", trouble.message)));
+		queue_retry_at = co_clock() + QUEUE_RETRY;
+		return;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		/* enqueue() lets no malformed address in; a plain INSERT may. */
+		if (rows[i].key == NULL)
+		{
+			if (!co_queue_fail(&rows[i], rows[i].attempts, false,
+							   co_address_error_text(rows[i].error)))
+				look_again_later();
+			co_queue_forget(&rows[i]);
+			continue;
+		}
+		(void) co_flight_join_row(&rows[i], CO_ENDPOINT_VERIFY);
+	}
 }
 
 static void
@@ -297,6 +417,100 @@ take_requests(void)
 }
 
 /*
+ * A table that is locked against readers may hold the answer, and what is
+ * there must not be paid for again; but its lock may last, and the caller
+ * himself may hold it.  So it is waited for, and not for long.
+ */
+#define LOCKED_PATIENCE		INT64CONST(500000)
+#define LOCKED_RETRY		INT64CONST(50000)
+
+/* What does a row of the queue accept?  Its own time, and for statuses with a
+ * shorter age, no older than that. */
+static CoFreshness
+accepted_by_row(const CoQueueRow *row)
+{
+	CoFreshness accepts;
+
+	accepts.verdict = row->accepts_since;
+	accepts.unknown = Max(row->accepts_since,
+						  row->enqueued_at - (int64) co_max_age_unknown * USECS_PER_SEC);
+	accepts.catch_all = co_max_age_catch_all < 0 ? row->accepts_since
+		: Max(row->accepts_since,
+			  row->enqueued_at - (int64) co_max_age_catch_all * USECS_PER_SEC);
+	return accepts;
+}
+
+/* Rows of the queue that need no call. */
+typedef struct Answered
+{
+	CoQueueRow *row;
+	int			count;
+	int			size;
+} Answered;
+
+static void
+look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered)
+{
+	char	   *key = co_flight_key(flight);
+	CoRow		row;
+	bool		open = false;
+	bool		locked = false;
+	bool		one_locked;
+	int			left = 0;
+
+	for (int i = 0; i < flight->waiter_count; i++)
+	{
+		CoWaiter   *waiter = &flight->waiter[i];
+		CoReply		reply = {0};
+
+		reply.stored = true;
+		if (co_lookup(catalog, key, &waiter->accepts, &row, &one_locked))
+			co_slot_answer(waiter->slot, &reply);
+		else
+			open = true;
+		locked |= one_locked;
+	}
+	if (!open)
+		co_flight_drop_waiters(flight);
+
+	for (int i = 0; i < flight->row_count; i++)
+	{
+		CoFreshness accepts = accepted_by_row(&flight->row[i]);
+
+		if (!co_lookup(catalog, key, &accepts, &row, &one_locked))
+		{
+			flight->row[left++] = flight->row[i];
+			locked |= one_locked;
+		}
+		else if (answered->count < answered->size)
+			answered->row[answered->count++] = flight->row[i];
+	}
+	flight->row_count = left;
+
+	if (!open && left == 0)
+		co_flight_end(flight);
+	else if (locked && co_clock() < flight->taken_at + LOCKED_PATIENCE)
+		look_again_at = co_clock() + LOCKED_RETRY;
+	else
+	{
+		co_flight_set_utf8(flight, co_text_to_utf8(key, strlen(key)));
+		co_flight_line_up(flight);
+	}
+}
+
+/* Rows whose answer was there already. */
+static void
+remove_answered(Answered *answered)
+{
+	if (answered->count > 0)
+		co_queue_remove(answered->row, answered->count);
+	for (int i = 0; i < answered->count; i++)
+		co_queue_forget(&answered->row[i]);
+	if (co_queue_rows_left())
+		look_again_later();
+}
+
+/*
  * Since the caller looked, another call may have brought the answer: look
  * again before paying.  One transaction for all that is new.
  */
@@ -304,11 +518,17 @@ static void
 look_up_new(void)
 {
 	dlist_mutable_iter iter;
+	dlist_iter	count_iter;
 	MemoryContext context = CurrentMemoryContext;
-	char	   *error = NULL;
+	char	   *volatile error = NULL;
+	Answered	answered = {NULL, 0, 0};
 
 	if (co_flight_count(CO_FLIGHT_NEW) == 0)
 		return;
+	look_again_at = 0;
+	dlist_foreach(count_iter, co_flights(CO_FLIGHT_NEW))
+		answered.size += dlist_container(CoFlight, node, count_iter.cur)->row_count;
+	answered.row = palloc(Max(answered.size, 1) * sizeof(CoQueueRow));
 
 	PG_TRY();
 	{
@@ -320,33 +540,7 @@ look_up_new(void)
 			ereport(ERROR, (errmsg("the extension is not installed in this database")));
 
 		dlist_foreach_modify(iter, co_flights(CO_FLIGHT_NEW))
-		{
-			CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
-			CoRow		row;
-			bool		all = true;
-
-			for (int i = 0; i < flight->waiter_count; i++)
-			{
-				CoWaiter   *waiter = &flight->waiter[i];
-				CoReply		reply = {0};
-
-				reply.stored = true;
-				if (co_lookup(&catalog, co_flight_key(flight),
-									&waiter->accepts, &row, NULL))
-					co_slot_answer(waiter->slot, &reply);
-				else
-					all = false;
-			}
-			if (all)
-				co_flight_end(flight);
-			else
-			{
-				char	   *key = co_flight_key(flight);
-
-				co_flight_set_utf8(flight, co_text_to_utf8(key, strlen(key)));
-				co_flight_set_state(flight, CO_FLIGHT_WAITING);
-			}
-		}
+			look_up_flight(&catalog, dlist_container(CoFlight, node, iter.cur), &answered);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -363,6 +557,7 @@ look_up_new(void)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+	remove_answered(&answered);
 
 	/* Without a look there is no call: it might be paid for twice. */
 	if (error != NULL)
@@ -400,26 +595,115 @@ failure_reply(const CoOutcome *outcome, const CoDecision *decision)
 static void
 begin_pause(CoPause pause, const CoReply *reply, const char *text)
 {
+	int64		now = co_clock();
+
 	if (paused != pause)
+	{
 		ereport(LOG,
 				(errmsg("clearout: the service refuses all calls: %s", text),
-				 errdetail("One call in %d seconds finds out whether that is over.",
-						   (int) (PAUSE_PROBE / 1000000))));
+				 errdetail("A call now and then finds out whether that is over; what it refuses costs nothing.")));
+		probe_delay = PAUSE_PROBE;
+		pause_since = GetCurrentTimestamp();
+	}
+	else if (probing)
+		probe_delay = Min(probe_delay * 2, PAUSE_PROBE_LAST);
+	probing = false;
 	paused = pause;
 	pause_reply = *reply;
+	pause_reply.outcome.message[0] = '\0';	/* it is for one caller alone */
 	snprintf(pause_reason, sizeof(pause_reason), "The service refuses all calls: %s.", text);
-	probe_at = co_clock() + PAUSE_PROBE;
+	probe_at = now + probe_delay;
+}
+
+/*
+ * The service seems to be down: from the fifth failure in a row on, the queue
+ * sends one call at a time, with growing pauses, until one is answered.  Who
+ * waits himself may still try.
+ */
+static void
+note_success(void)
+{
+	failures_in_row = 0;
+	breaker_delay = 0;
+	breaker_at = 0;
+}
+
+static void
+note_failure(const CoFlight *flight, const CoDecision *decision, int64 now)
+{
+	/* It refuses, so it is there. */
+	if (decision->error_class == CO_ERROR_BAD_INPUT ||
+		decision->action == CO_ACTION_WINDOW || decision->action == CO_ACTION_PAUSE)
+	{
+		note_success();
+		return;
+	}
+	/* All that were on the wire when it went down are one failure. */
+	if (breaker_at != 0 && flight->asked_at < breaker_since)
+		return;
+	if (++failures_in_row < BREAKER_FAILURES)
+		return;
+	breaker_delay = breaker_delay == 0 ? BREAKER_FIRST : Min(breaker_delay * 2, BREAKER_LAST);
+	breaker_at = now + breaker_delay;
+	breaker_since = GetCurrentTimestamp();
+}
+
+/* What becomes of the rows of the queue whose call has failed. */
+static void
+decide_rows(CoFlight *flight, const CoOutcome *outcome, const char *text)
+{
+	CoRetryPolicy policy = {co_max_attempts, RETRY_BASE, RETRY_CAP};
+	int64		now = co_clock();
+	CoDecision	decision;
+	int			attempts = flight->attempts;
+
+	for (int i = 0; i < flight->row_count; i++)
+		attempts = Max(attempts, flight->attempts + flight->row[i].attempts);
+	decision = co_retry_decide(outcome, attempts, false, now,
+							   pg_prng_double(&pg_global_prng_state), &policy);
+
+	switch (decision.action)
+	{
+		case CO_ACTION_WINDOW:
+		case CO_ACTION_PAUSE:
+			flight->attempts--;
+			co_flight_return(flight);
+			return;
+		case CO_ACTION_RETRY:
+			for (int i = 0; i < flight->row_count; i++)
+			{
+				TimestampTz retry_at = GetCurrentTimestamp() + (decision.retry_at - now);
+
+				if (!co_queue_postpone(&flight->row[i], attempts, retry_at,
+									   decision.maybe_paid, text))
+					look_again_later();
+				next_due = Min(next_due, retry_at);
+				co_queue_forget(&flight->row[i]);
+			}
+			break;
+		case CO_ACTION_GIVE_UP:
+		case CO_ACTION_DONE:
+			for (int i = 0; i < flight->row_count; i++)
+			{
+				if (!co_queue_fail(&flight->row[i], attempts, decision.maybe_paid, text))
+					look_again_later();
+				co_queue_forget(&flight->row[i]);
+			}
+			break;
+	}
+	co_flight_end(flight);
 }
 
 /* A call has failed: what now? */
 static void
 decide(CoFlight *flight, const CoOutcome *outcome)
 {
-	CoRetryPolicy policy = {co_max_attempts, 200000, 60000000};
+	CoRetryPolicy policy = {co_max_attempts, RETRY_BASE, RETRY_CAP};
 	CoDecision	decision;
 	CoReply		reply;
 	TimestampTz until;
 	int64		now = co_clock();
+	bool		awaited = co_flight_is_awaited(flight, &until);
 	char		text[CO_REASON_SIZE];
 
 	decision = co_retry_decide(outcome, flight->attempts, true, now,
@@ -429,33 +713,32 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 	if (decision.action != CO_ACTION_WINDOW)
 		set_last_error(text);
 	ereport(DEBUG1, (errmsg_internal("clearout: call failed: %s", text)));
+	note_failure(flight, &decision, now);
+	if (decision.action == CO_ACTION_PAUSE)
+		begin_pause(decision.pause, &reply, text);
 
 	co_flight_set_sent(flight, false);
-	switch (decision.action)
+	if (awaited && decision.action == CO_ACTION_WINDOW)
 	{
-		case CO_ACTION_WINDOW:
-			flight->attempts--;
-			co_flight_return(flight);
-			return;
-		case CO_ACTION_RETRY:
-			/* Only if somebody will still be there. */
-			if (co_flight_is_awaited(flight, &until) &&
-				GetCurrentTimestamp() + (decision.retry_at - now) < until)
-			{
-				flight->retry_at = decision.retry_at;
-				co_flight_set_state(flight, CO_FLIGHT_BACKOFF);
-				return;
-			}
-			break;
-		case CO_ACTION_PAUSE:
-			begin_pause(decision.pause, &reply, text);
-			break;
-		case CO_ACTION_GIVE_UP:
-		case CO_ACTION_DONE:
-			break;
+		flight->attempts--;
+		co_flight_return(flight);
+		return;
 	}
+	/* Only if somebody will still be there. */
+	if (awaited && decision.action == CO_ACTION_RETRY &&
+		GetCurrentTimestamp() + (decision.retry_at - now) < until)
+	{
+		flight->retry_at = decision.retry_at;
+		co_flight_set_state(flight, CO_FLIGHT_BACKOFF);
+		return;
+	}
+
 	co_flight_answer(flight, &reply);
-	co_flight_end(flight);
+	co_flight_drop_waiters(flight);
+	if (flight->row_count > 0)
+		decide_rows(flight, outcome, text);
+	else
+		co_flight_end(flight);
 }
 
 /* May another call be made at all?  Otherwise everybody who waits is told. */
@@ -467,9 +750,18 @@ may_call(void)
 	if (token_hash == 0 || paused == CO_PAUSE_UNAUTHORIZED)
 	{
 		/* The file may have been put right meanwhile. */
-		if (co_flight_count(CO_FLIGHT_WAITING) > 0 && now >= token_read_at + TOKEN_RETRY &&
-			co_http_url_error(co_base_url, co_allow_http) == NULL)
-			read_token();
+		bool		due = now >= token_read_at + PAUSE_PROBE;
+
+		if (co_flight_count(CO_FLIGHT_WAITING) > 0)
+			due = now >= token_read_at + TOKEN_RETRY;
+		else if (paused != CO_PAUSE_NONE)
+			due = now >= probe_at;
+		if (due)
+		{
+			token_read_at = now;
+			if (co_http_url_error(co_base_url, co_allow_http) == NULL)
+				read_token();
+		}
 	}
 	if (draining)
 		return false;
@@ -480,36 +772,35 @@ may_call(void)
 				   CO_REFUSED_NOT_CONFIGURED, not_configured);
 		return false;
 	}
+	if (store_retry_at != 0)
+		return false;
 	if (paused != CO_PAUSE_NONE)
 	{
 		if (now >= probe_at)
-		{
-			probe_at = now + PAUSE_PROBE;
 			return true;
-		}
 		while (co_flight_count(CO_FLIGHT_WAITING) > 0)
 		{
 			CoFlight   *flight = dlist_head_element(CoFlight, node,
 													co_flights(CO_FLIGHT_WAITING));
 
 			co_flight_answer(flight, &pause_reply);
-			co_flight_end(flight);
+			end_waiting(flight);
 		}
 		return false;
 	}
-	return store_retry_at == 0;
+	return true;
 }
 
 /* Ask the governor; if it agrees, the call is counted. */
 static bool
-governor_agrees(CoService service, CoTicket *ticket)
+governor_agrees(CoService service, bool interactive, CoTicket *ticket)
 {
 	CoGovernor *governor = &co_shared->token[mine->token].governor[service];
 	int64		now = co_clock();
 	int64		when;
 
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
-	when = co_governor_when(governor, now, true);
+	when = co_governor_when(governor, now, interactive);
 	if (when <= now)
 	{
 		*ticket = co_governor_start(governor, now);
@@ -551,6 +842,11 @@ start_call(CoFlight *flight)
 	int			timeout = Min(co_request_timeout, endpoint->timeout_max);
 	char	   *body = co_encode_verify(flight->utf8, timeout);
 
+	if (paused != CO_PAUSE_NONE)
+	{
+		probe_at = co_clock() + probe_delay;	/* this is the probe */
+		probing = true;
+	}
 	flight->attempts++;
 	flight->asked_at = GetCurrentTimestamp();
 	co_flight_set_state(flight, CO_FLIGHT_IN_FLIGHT);
@@ -579,36 +875,79 @@ start_call(CoFlight *flight)
 	free(body);
 }
 
-static void
-start_calls(void)
+/* Is there a place for another call?  What a kill can cost is in flight or not
+ * committed yet. */
+static bool
+is_room(void)
 {
-	start_at = 0;
-	if (co_flight_count(CO_FLIGHT_WAITING) == 0 || !may_call())
-		return;
+	return co_flight_count(CO_FLIGHT_IN_FLIGHT) + co_flight_count(CO_FLIGHT_LANDED) < co_max_parallel &&
+		co_http_room(http) > 0;
+}
 
+/* Calls that somebody waits for.  False: nothing more can be started now. */
+static bool
+start_awaited(void)
+{
 	while (co_flight_count(CO_FLIGHT_WAITING) > 0)
 	{
 		CoFlight   *flight = dlist_head_element(CoFlight, node,
 												co_flights(CO_FLIGHT_WAITING));
-		CoTicket	ticket;
 		TimestampTz until;
 
 		if (!co_flight_is_awaited(flight, &until))
 		{
-			co_flight_end(flight);
+			end_waiting(flight);
 			continue;
 		}
-		/* What a kill can cost is in flight or not committed yet. */
-		if (co_flight_count(CO_FLIGHT_IN_FLIGHT) + co_flight_count(CO_FLIGHT_LANDED) >= co_max_parallel ||
-			co_http_room(http) <= 0)
-			break;
-		if (!governor_agrees(co_endpoints[flight->endpoint].service, &ticket))
-			break;
-		flight->ticket = ticket;
+		if (!is_room() ||
+			!governor_agrees(co_endpoints[flight->endpoint].service, true, &flight->ticket))
+			return false;
 		start_call(flight);
 		if (paused != CO_PAUSE_NONE)
-			break;				/* that was the probe */
+			return false;		/* that was the probe, or the cause */
 	}
+	return true;
+}
+
+/* Calls of the queue. */
+static void
+start_queued(void)
+{
+	while (co_flight_count(CO_FLIGHT_QUEUED) > 0 && !queue_paused)
+	{
+		CoFlight   *flight = dlist_head_element(CoFlight, node,
+												co_flights(CO_FLIGHT_QUEUED));
+
+		if (breaker_at != 0)
+		{
+			int64		now = co_clock();
+
+			if (now < breaker_at)
+			{
+				start_at = start_at == 0 ? breaker_at : Min(start_at, breaker_at);
+				return;
+			}
+		}
+		if (!is_room() ||
+			!governor_agrees(co_endpoints[flight->endpoint].service, false, &flight->ticket))
+			return;
+		if (breaker_at != 0)
+			breaker_at = co_clock() + Max(breaker_delay, (int64) co_request_timeout * 1000);
+		start_call(flight);
+		if (paused != CO_PAUSE_NONE || breaker_at != 0)
+			return;				/* that was the probe */
+	}
+}
+
+static void
+start_calls(void)
+{
+	start_at = 0;
+	if (co_flight_count(CO_FLIGHT_WAITING) + co_flight_count(CO_FLIGHT_QUEUED) == 0 ||
+		!may_call())
+		return;
+	if (start_awaited())
+		start_queued();
 }
 
 /* The backoff of some may be over. */
@@ -623,7 +962,7 @@ end_backoffs(void)
 		CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
 
 		if (flight->retry_at <= now)
-			co_flight_set_state(flight, CO_FLIGHT_WAITING);
+			co_flight_line_up(flight);
 	}
 }
 
@@ -644,9 +983,12 @@ land(CoHttpDone *done)
 		decide(flight, &done->outcome);
 		return;
 	}
-	if (paused != CO_PAUSE_NONE)
+	if (paused != CO_PAUSE_NONE && flight->asked_at >= pause_since)
+	{
 		ereport(LOG, (errmsg("clearout: the service answers again")));
-	paused = CO_PAUSE_NONE;
+		paused = CO_PAUSE_NONE;
+	}
+	note_success();
 	flight->answer.key = co_flight_key(flight);
 	flight->answer.verify = answer;
 	flight->answer.asked_at = flight->asked_at;
@@ -670,9 +1012,12 @@ drive(void)
 
 /* ---------- storing ---------- */
 
-/* Commit what has landed, and only then wake whoever waits for it. */
+/*
+ * Commit what has landed, and only then wake whoever waits for it.  After a
+ * failure that is tried again once a second; at the end, at once.
+ */
 static void
-store_landed(void)
+store_landed(bool at_once)
 {
 	int			count = co_flight_count(CO_FLIGHT_LANDED);
 	CoAnswer  **answers;
@@ -683,7 +1028,7 @@ store_landed(void)
 	int			stored = 0;
 	dlist_iter	iter;
 
-	if (count == 0 || (store_retry_at != 0 && co_clock() < store_retry_at))
+	if (count == 0 || (!at_once && store_retry_at != 0 && co_clock() < store_retry_at))
 		return;
 
 	answers = palloc(count * sizeof(CoAnswer *));
@@ -692,6 +1037,8 @@ store_landed(void)
 	{
 		flights[i] = dlist_container(CoFlight, node, iter.cur);
 		answers[i] = &flights[i]->answer;
+		answers[i]->row = flights[i]->row;
+		answers[i]->row_count = flights[i]->row_count;
 		i++;
 	}
 
@@ -702,8 +1049,13 @@ store_landed(void)
 			continue;
 		stored++;
 		answer_stored(flights[i], flights[i]->asked_at);
+		for (int row = 0; row < flights[i]->row_count; row++)
+			co_queue_forget(&flights[i]->row[row]);
 		co_flight_end(flights[i]);
 	}
+
+	if (co_queue_rows_left())
+		look_again_later();
 
 	if (!all && store_retry_at == 0)
 		ereport(WARNING,
@@ -730,16 +1082,21 @@ store_landed(void)
 }
 
 static void
-merge_spill(bool retry_failed)
+merge_spill(void)
 {
 	int			moved;
 	bool		left;
+	bool		refused;
 
-	co_store_merge_spill(retry_failed, &moved, &left);
+	co_store_merge_spill(&moved, &left, &refused);
 	if (moved > 0)
 		merge_delay = MERGE_FIRST;
 	else
 		merge_delay = Min(merge_delay * 2, MERGE_LAST);
+
+	/* A constraint may be mended some day; nobody waits for that. */
+	if (refused)
+		merge_delay = MERGE_REFUSED;
 	merge_at = left ? co_clock() + merge_delay : 0;
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	mine->spilled = left;
@@ -774,6 +1131,8 @@ check_notes(void)
 	bool		recheck;
 	bool		held;
 	bool		dropping;
+	bool		queue_news;
+	int64		queue_from;
 
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	recheck = mine->recheck;
@@ -782,7 +1141,17 @@ check_notes(void)
 		draining = true;
 	held = mine->holds > 0;
 	dropping = mine->dropping;
+	queue_news = mine->queue_news;
+	queue_from = mine->queue_from;
+	mine->queue_news = false;
 	LWLockRelease(co_shared->lock);
+
+	if (queue_news)
+	{
+		co_queue_look_from(queue_from);
+		if (queue_from == 0)
+			queue_paused = co_queue_is_paused();
+	}
 
 	/*
 	 * Somebody waits for us to go.  Calls on the wire get a moment to land,
@@ -815,6 +1184,21 @@ time_to_wait(void)
 		next = Min(next, merge_at);
 	if (draining)
 		next = Min(next, leave_at);
+	if (look_again_at != 0)
+		next = Min(next, look_again_at);
+	if (queue_look_at != 0)
+		next = Min(next, queue_look_at);
+	/* What was taken last may all have been answered already. */
+	if (rows_wanted() > 0 && co_queue_may_have_more())
+		next = Min(next, Max(now, queue_retry_at));
+	if (next_due != DT_NOEND && rows_wanted() > 0)
+		next = Min(next, Max(queue_retry_at, now + Max(next_due - GetCurrentTimestamp(), 0)));
+	if (token_hash == 0 && co_flight_count(CO_FLIGHT_QUEUED) > 0)
+		next = Min(next, token_read_at + PAUSE_PROBE);
+	/* The probe, unless it waits for something else. */
+	if (paused != CO_PAUSE_NONE && co_flight_count(CO_FLIGHT_QUEUED) > 0 &&
+		!queue_paused && !draining && store_retry_at == 0 && start_at == 0)
+		next = Min(next, probe_at);
 	dlist_foreach(iter, co_flights(CO_FLIGHT_BACKOFF))
 		next = Min(next, dlist_container(CoFlight, node, iter.cur)->retry_at);
 	if (curl >= 0)
@@ -858,6 +1242,13 @@ worker_exit(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
+
+	/* Whatever ends us: what has been answered is paid for. */
+	if (co_flight_count(CO_FLIGHT_LANDED) > 0)
+	{
+		AbortOutOfAnyTransaction();
+		store_landed(true);
+	}
 	if (http != NULL)
 		co_http_destroy(http);
 	http = NULL;
@@ -881,7 +1272,7 @@ run_loop(void)
 		{
 			/* What the service has answered by now is paid for. */
 			drive();
-			store_landed();
+			store_landed(true);
 			proc_exit(0);
 		}
 		if (ConfigReloadPending)
@@ -893,16 +1284,18 @@ run_loop(void)
 
 		if (!draining)
 			take_requests();
+		take_queued();
 		look_up_new();
 		end_backoffs();
 		start_calls();
 		drive();
 		start_calls();			/* a place that came free is used at once */
 		drive();
-		store_landed();
+		store_landed(false);
 		start_calls();			/* what is stored made room for others */
 		if (merge_at != 0 && co_clock() >= merge_at)
-			merge_spill(false);
+			merge_spill();
+		co_flights_sweep();
 
 		if (draining &&
 			((co_flight_count(CO_FLIGHT_IN_FLIGHT) == 0 &&
@@ -952,6 +1345,7 @@ co_worker_main(Datum argument)
 	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, co_http_fd(http), NULL, NULL);
 	pgstat_report_activity(STATE_IDLE, NULL);
 
-	merge_spill(true);			/* what a predecessor has left */
+	merge_spill();				/* what a predecessor has left */
+	queue_paused = co_queue_is_paused();
 	run_loop();
 }

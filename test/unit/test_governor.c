@@ -62,6 +62,7 @@ typedef struct Scenario
 	int			lost;			/* of a thousand calls so many get no answer */
 	int			drift;			/* service's clock, parts per million */
 	int64_t		interactive;	/* mean time between interactive calls */
+	bool		only_persons;	/* all calls are interactive */
 	int64_t		uplink;			/* sent to counted, at most; 0 = 5 ms */
 	int			die;			/* a process dies after so many calls */
 } Scenario;
@@ -365,6 +366,7 @@ work(Sim *sim, int worker)
 	while (sim->in_flight[worker] < parallel)
 	{
 		bool		person = sim->persons > 0;
+		bool		interactive = person || scenario->only_persons;
 		int64_t		when;
 
 		if (!person && !has_work(sim))
@@ -374,14 +376,14 @@ work(Sim *sim, int worker)
 			plan_wake(sim, worker, (sim->now / cycle + 1) * cycle);
 			return;
 		}
-		when = co_governor_when(&sim->governor, sim->now, person);
+		when = co_governor_when(&sim->governor, sim->now, interactive);
 		if (when > sim->now)
 		{
 			/* our own answers wake us; other processes' do not */
 			if (when == CO_GOVERNOR_NEVER)
 				return;
 			plan_wake(sim, worker, when + between(sim, 0, 5 * MS));
-			if (!person)
+			if (!interactive)
 				return;
 			when = co_governor_when(&sim->governor, sim->now, false);
 			if (when > sim->now)
@@ -395,7 +397,7 @@ work(Sim *sim, int worker)
 			if (sim->person_early && sim->now - sim->person_since > 100 * MS)
 				sim->delayed++;
 		}
-		start_call(sim, worker, person);
+		start_call(sim, worker, interactive);
 	}
 }
 
@@ -633,6 +635,8 @@ static const Scenario scenarios[] = {
 	{CASE("100 in 2 s, 1 ms", 100, 2 * SECOND, 1 * MS, 1 * MS, 14, 2, .99, .99, 0), .phases = 20},
 	{CASE("400 in 60 s, 1 ms", 400, MINUTE, 1 * MS, 1 * MS, 13, 2, .99, .99, 0), .phases = 6},
 	{CASE("100 in 2 s, to 1 s", 100, 2 * SECOND, 50 * MS, SECOND, 24, 6, .95, .75, 0), .phases = 20},
+	/* synchronous callers: each sends its next call when the last is answered */
+	{CASE("100 in 2 s, 120 persons", 100, 2 * SECOND, 50 * MS, SECOND, 24, 2, .95, .75, 0), .parallel = 120, .only_persons = true, .phases = 20},
 	{CASE("400 in 60 s, to 1 s", 400, MINUTE, 50 * MS, SECOND, 13, 2, .99, .98, 0), .phases = 6},
 	{CASE("400 in 60 s, 5 s", 400, MINUTE, 5 * SECOND, 5 * SECOND, 13, 2, .99, .90, 0), .phases = 6},
 	{CASE("400 in 60 s, 1 to 20 s", 400, MINUTE, SECOND, 20 * SECOND, 13, 2, .99, .95, 0)},

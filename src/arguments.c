@@ -1,0 +1,106 @@
+/*-------------------------------------------------------------------------
+ * arguments.c
+ *		Arguments that several SQL functions take.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/int.h"
+#include "utils/builtins.h"
+
+#include "arguments.h"
+#include "compat.h"
+#include "convert.h"
+#include "guc.h"
+
+char *
+co_normalize_argument(text *email, CoAddressError *error)
+{
+	char		normal[CO_ADDRESS_MAX + 1];
+	char	   *utf8 = co_text_to_utf8(VARDATA_ANY(email), VARSIZE_ANY_EXHDR(email));
+
+	*error = co_address_normalize(utf8, strlen(utf8), normal, sizeof(normal));
+	if (*error == CO_ADDRESS_NO_MEMORY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+
+	/* The local part comes from the input, so every character converts back. */
+	return *error == CO_ADDRESS_OK ? co_text_from_utf8(normal) : NULL;
+}
+
+int64
+co_interval_argument(const Interval *interval, const char *name)
+{
+	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64		result;
+
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &result) ||
+		pg_add_s64_overflow(result, interval->time, &result))
+		result = days < 0 ? -1 : PG_INT64_MAX;
+	if (result < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" must not be negative", name)));
+	return result;
+}
+
+/* The oldest time accepted, for an age in microseconds. */
+static TimestampTz
+oldest(int64 age)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	TimestampTz result;
+
+	if (pg_sub_s64_overflow(now, age, &result) || result < MIN_TIMESTAMP)
+		return DT_NOBEGIN;
+	return result;
+}
+
+CoFreshness
+co_accepted_ages(const Interval *max_age)
+{
+	CoFreshness accepts;
+	int64		age = max_age ? co_interval_argument(max_age, "max_age")
+		: (int64) co_max_age * USECS_PER_SEC;
+
+	accepts.verdict = oldest(age);
+	accepts.unknown = oldest(Min(age, (int64) co_max_age_unknown * USECS_PER_SEC));
+	accepts.catch_all = co_max_age_catch_all < 0 ? accepts.verdict
+		: oldest(Min(age, (int64) co_max_age_catch_all * USECS_PER_SEC));
+	return accepts;
+}
+
+/* With the precheck off, what is malformed goes to the service as it is. */
+static char *
+key_of_malformed(text *email)
+{
+	char	   *key = text_to_cstring(email);
+	char	   *end = key + strlen(key);
+
+	while (end > key && isspace((unsigned char) end[-1]))
+		*--end = '\0';
+	while (isspace((unsigned char) *key))
+		key++;
+	for (char *c = key; *c; c++)
+		*c = pg_ascii_tolower((unsigned char) *c);
+	if (*key == '\0')
+		return NULL;
+	if (strlen(key) >= CO_KEY_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the address is too long to ask about"),
+				 errdetail("It has %zu bytes; %d is the most.", strlen(key), CO_KEY_SIZE - 1)));
+	return key;
+}
+
+char *
+co_key_argument(text *email, CoAddressError *error)
+{
+	char	   *key = co_normalize_argument(email, error);
+
+	if (key == NULL && !co_precheck)
+		key = key_of_malformed(email);
+	return key;
+}

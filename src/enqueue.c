@@ -1,0 +1,439 @@
+/*-------------------------------------------------------------------------
+ * enqueue.c
+ *		SQL functions that put work into the queue and tend it.
+ *
+ * A row is written in the caller's transaction, so what is rolled back was
+ * never enqueued.  The worker is woken when the transaction commits, whatever
+ * way the row came: a statement trigger notes COPY and plain INSERTs as well.
+ *
+ * The functions write as the owner of the tables, with search_path pinned: the
+ * caller needs the right to execute them, and nothing else.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "arguments.h"
+#include "guc.h"
+#include "lookup.h"
+#include "queue.h"
+#include "slots.h"
+#include "transaction.h"
+
+PG_FUNCTION_INFO_V1(clearout_enqueue);
+PG_FUNCTION_INFO_V1(clearout_enqueue_array);
+PG_FUNCTION_INFO_V1(clearout_refresh);
+PG_FUNCTION_INFO_V1(clearout_retry);
+PG_FUNCTION_INFO_V1(clearout_pause);
+PG_FUNCTION_INFO_V1(clearout_resume);
+PG_FUNCTION_INFO_V1(clearout_origin);
+PG_FUNCTION_INFO_V1(clearout_queue_note);
+
+/* ---------- telling the worker ---------- */
+
+/* Noted in this transaction: rows from this id on may have come. */
+static bool noted = false;
+static int64 noted_from = 0;
+
+static void
+tell_worker(int64 from)
+{
+	int			index;
+
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	index = co_database_entry(MyDatabaseId, true);
+	if (index >= 0)
+	{
+		CoDatabase *database = &co_shared->database[index];
+
+		if (!database->queue_news || from < database->queue_from)
+			database->queue_from = from;
+		database->queue_news = true;
+		co_worker_wake(database);
+		if (database->worker == NULL)
+			co_launcher_wake();
+	}
+	LWLockRelease(co_shared->lock);
+}
+
+static void
+transaction_callback(XactEvent event, void *argument)
+{
+	(void) argument;
+	if (event == XACT_EVENT_COMMIT && noted)
+		tell_worker(noted_from);
+	else if (event == XACT_EVENT_PREPARE && noted)
+	{
+		int			index;
+
+		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+		index = co_database_entry(MyDatabaseId, true);
+		if (index >= 0)
+			co_shared->database[index].queue_prepared = true;
+		LWLockRelease(co_shared->lock);
+	}
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		noted = false;
+}
+
+/*
+ * The flag stays, since there may be more of them; it costs a look at the
+ * whole queue per COMMIT PREPARED, in databases that enqueue that way.
+ */
+void
+co_queue_after_commit_prepared(void)
+{
+	int			index;
+	bool		prepared = false;
+
+	LWLockAcquire(co_shared->lock, LW_SHARED);
+	index = co_database_entry(MyDatabaseId, false);
+	if (index >= 0)
+		prepared = co_shared->database[index].queue_prepared;
+	LWLockRelease(co_shared->lock);
+	if (prepared)
+		tell_worker(0);
+}
+
+void
+co_queue_note(int64 id)
+{
+	static bool registered = false;
+
+	if (co_shared == NULL || !IsUnderPostmaster)
+		return;
+	if (!registered)
+	{
+		RegisterXactCallback(transaction_callback, NULL);
+		registered = true;
+	}
+	noted_from = noted ? Min(noted_from, id) : id;
+	noted = true;
+}
+
+/* ---------- statements, as the owner of the tables ---------- */
+
+/*
+ * Run one statement of ours, out of reach of the caller's search_path.  An
+ * error ends the transaction, which puts everything back.
+ */
+static uint64
+execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
+				 Datum *values, const char *nulls)
+{
+	int			guc_level = NewGUCNestLevel();
+	uint64		count;
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+	count = co_execute(catalog, statement, values, nulls);
+	SPI_finish();
+	AtEOXact_GUC(false, guc_level);
+	return count;
+}
+
+/* Is a stored answer r fresh?  By these parameters, as in lookup.c. */
+#define FRESH(verdict, unknown, catch_all) \
+	"(greatest(r.verified_at, r.asked_at) >=" \
+	" CASE r.status WHEN 'unknown' THEN " unknown \
+	" WHEN 'catch_all' THEN " catch_all " ELSE " verdict " END" \
+	" OR (r.attempt_status IS NOT NULL AND r.attempted_at >= " unknown "))"
+
+#define WAITS "EXISTS (SELECT FROM %s.clearout_queue AS q" \
+	" WHERE q.email = a.email AND q.failed_at IS NULL AND q.origin = $4)"
+
+static const Oid enqueue_types[] = {
+	TEXTARRAYOID, INT4OID, NAMEOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID
+};
+static CoStatement enqueue_addresses =
+{CO_TABLE_QUEUE, "INSERT INTO %s.clearout_queue (email, priority, requested_by, accepts_since)"
+	" SELECT a.email, $2, $3, $5 FROM (SELECT DISTINCT email COLLATE \"C\""
+	" FROM unnest($1) AS u (email)) AS a"
+	" WHERE NOT " WAITS
+	" AND NOT EXISTS (SELECT FROM %s.clearout_results AS r WHERE r.email = a.email"
+	" AND " FRESH("$5", "$6", "$7") ")"
+	" AND NOT EXISTS (SELECT FROM %s.clearout_spill AS r WHERE r.email = a.email"
+	" AND " FRESH("$5", "$6", "$7") ")",
+7, enqueue_types, NULL, ""};
+
+static const Oid one_types[] = {TEXTOID, INT4OID, NAMEOID, INT8OID, TIMESTAMPTZOID};
+static CoStatement enqueue_address =
+{CO_TABLE_QUEUE, "INSERT INTO %s.clearout_queue (email, priority, requested_by, accepts_since)"
+	" SELECT a.email, $2, $3, $5 FROM (VALUES ($1 COLLATE \"C\")) AS a (email)"
+	" WHERE NOT " WAITS,
+5, one_types, NULL, ""};
+
+static const Oid refresh_types[] = {INT8OID, INT4OID, NAMEOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+static CoStatement refresh_stale =
+{CO_TABLE_QUEUE, "INSERT INTO %s.clearout_queue (email, priority, requested_by, accepts_since)"
+	" SELECT a.email, $2, $3, a.since FROM (SELECT r.email,"
+	" CASE r.status WHEN 'unknown' THEN $6 WHEN 'catch_all' THEN $7 ELSE $5 END AS since"
+	" FROM %s.clearout_results AS r"
+	" WHERE NOT " FRESH("$5", "$6", "$7")
+	" ORDER BY greatest(r.verified_at, r.asked_at)) AS a"
+	" WHERE NOT " WAITS " LIMIT $1",
+7, refresh_types, NULL, ""};
+
+static CoStatement retry_failed =
+{CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET failed_at = NULL, attempts = 0,"
+	" next_attempt_at = NULL WHERE failed_at IS NOT NULL", 0, refresh_types, NULL, ""};
+
+static const Oid adopt_types[] = {INT8OID};
+static CoStatement adopt_rows =
+{CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET origin = $1 WHERE origin <> $1", 1, adopt_types, NULL, ""};
+
+static const Oid pause_types[] = {BOOLOID, NAMEOID};
+static CoStatement set_pause =
+{CO_TABLE_QUEUE, "UPDATE %s.clearout_control SET paused = $1, changed_at = now(), changed_by = $2",
+2, pause_types, NULL, ""};
+
+static Datum
+current_user_name(void)
+{
+	return DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetUserId(), false)));
+}
+
+/* ---------- putting in ---------- */
+
+static int
+priority_argument(FunctionCallInfo fcinfo, int number)
+{
+	int			priority = PG_ARGISNULL(number) ? 0 : PG_GETARG_INT32(number);
+
+	if (priority < CO_PRIORITY_MIN || priority > CO_PRIORITY_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("priority %d is out of range", priority),
+				 errhint("Priorities are from %d to %d; the higher is taken first.",
+						 CO_PRIORITY_MIN, CO_PRIORITY_MAX)));
+	return priority;
+}
+
+static void
+require_writable(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandDuringRecovery(function);
+}
+
+Datum
+clearout_enqueue(PG_FUNCTION_ARGS)
+{
+	int			priority;
+	CoFreshness accepts;
+	CoAddressError error;
+	CoCatalog	catalog;
+	CoRow		row;
+	char	   *key;
+	Datum		values[5];
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	priority = priority_argument(fcinfo, 1);
+	require_writable("clearout_enqueue()");
+
+	key = co_key_argument(PG_GETARG_TEXT_PP(0), &error);
+	if (key == NULL)
+		PG_RETURN_BOOL(false);	/* malformed: the verdict is known */
+
+	accepts = co_accepted_ages(NULL);
+	co_catalog_of_function(fcinfo, &catalog);
+	if (co_lookup(&catalog, key, &accepts, &row, NULL))
+		PG_RETURN_BOOL(false);
+
+	values[0] = CStringGetTextDatum(key);
+	values[1] = Int32GetDatum(priority);
+	values[2] = current_user_name();
+	values[3] = Int64GetDatum(co_queue_origin());
+	values[4] = TimestampTzGetDatum(accepts.verdict);
+	PG_RETURN_BOOL(execute_as_owner(&catalog, &enqueue_address, values, "     ") > 0);
+}
+
+Datum
+clearout_enqueue_array(PG_FUNCTION_ARGS)
+{
+	CoFreshness accepts;
+	CoCatalog	catalog;
+	Datum	   *elements;
+	bool	   *nulls;
+	Datum	   *keys;
+	int			count;
+	int			key_count = 0;
+	Datum		values[7];
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	values[1] = Int32GetDatum(priority_argument(fcinfo, 1));
+	require_writable("clearout_enqueue()");
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &count);
+	keys = MemoryContextAllocHuge(CurrentMemoryContext, Max(count, 1) * sizeof(Datum));
+	for (int i = 0; i < count; i++)
+	{
+		CoAddressError error;
+		char	   *key = nulls[i] ? NULL :
+			co_key_argument(DatumGetTextPP(elements[i]), &error);
+
+		if (key != NULL)
+			keys[key_count++] = CStringGetTextDatum(key);
+	}
+
+	accepts = co_accepted_ages(NULL);
+	co_catalog_of_function(fcinfo, &catalog);
+	values[0] = PointerGetDatum(construct_array(keys, key_count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[2] = current_user_name();
+	values[3] = Int64GetDatum(co_queue_origin());
+	values[4] = TimestampTzGetDatum(accepts.verdict);
+	values[5] = TimestampTzGetDatum(accepts.unknown);
+	values[6] = TimestampTzGetDatum(accepts.catch_all);
+	PG_RETURN_INT64((int64) execute_as_owner(&catalog, &enqueue_addresses, values, "       "));
+}
+
+Datum
+clearout_refresh(PG_FUNCTION_ARGS)
+{
+	CoFreshness accepts = co_accepted_ages(PG_ARGISNULL(0) ? NULL : PG_GETARG_INTERVAL_P(0));
+	CoCatalog	catalog;
+	Datum		values[7];
+	char		nulls[8] = "       ";
+
+	if (!PG_ARGISNULL(1) && PG_GETARG_INT64(1) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"max_rows\" must not be negative")));
+	require_writable("clearout_refresh()");
+	co_catalog_of_function(fcinfo, &catalog);
+	nulls[0] = PG_ARGISNULL(1) ? 'n' : ' ';
+	values[0] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+	values[1] = Int32GetDatum(PG_ARGISNULL(2) ? 0 : priority_argument(fcinfo, 2));
+	values[2] = current_user_name();
+	values[3] = Int64GetDatum(co_queue_origin());
+	values[4] = TimestampTzGetDatum(accepts.verdict);
+	values[5] = TimestampTzGetDatum(accepts.unknown);
+	values[6] = TimestampTzGetDatum(accepts.catch_all);
+	PG_RETURN_INT64((int64) execute_as_owner(&catalog, &refresh_stale, values, nulls));
+}
+
+/* ---------- tending ---------- */
+
+Datum
+clearout_retry(PG_FUNCTION_ARGS)
+{
+	CoCatalog	catalog;
+	uint64		count;
+
+	require_writable("clearout_retry()");
+	co_catalog_of_function(fcinfo, &catalog);
+	count = execute_as_owner(&catalog, &retry_failed, NULL, NULL);
+	if (count > 0)
+		co_queue_note(0);
+	PG_RETURN_INT64((int64) count);
+}
+
+static void
+write_pause(FunctionCallInfo fcinfo, bool paused)
+{
+	CoCatalog	catalog;
+	Datum		values[2];
+
+	co_catalog_of_function(fcinfo, &catalog);
+	values[0] = BoolGetDatum(paused);
+	values[1] = current_user_name();
+	(void) execute_as_owner(&catalog, &set_pause, values, "  ");
+	co_queue_note(0);
+}
+
+Datum
+clearout_pause(PG_FUNCTION_ARGS)
+{
+	require_writable("clearout_pause()");
+	write_pause(fcinfo, true);
+	PG_RETURN_VOID();
+}
+
+Datum
+clearout_resume(PG_FUNCTION_ARGS)
+{
+	CoCatalog	catalog;
+	Datum		origin = Int64GetDatum(co_queue_origin());
+	uint64		adopted;
+
+	require_writable("clearout_resume()");
+	write_pause(fcinfo, false);
+	co_catalog_of_function(fcinfo, &catalog);
+	adopted = execute_as_owner(&catalog, &adopt_rows, &origin, " ");
+	PG_RETURN_INT64((int64) adopted);
+}
+
+Datum
+clearout_origin(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(co_queue_origin());
+}
+
+/* ---------- noting rows that come ---------- */
+
+/*
+ * BEFORE INSERT FOR EACH STATEMENT on clearout_queue: the rows to come will
+ * have ids above the last one given out.  The first statement of a
+ * transaction tells enough.
+ */
+Datum
+clearout_queue_note(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Oid			sequence;
+	Oid			user;
+	int			context;
+	FmgrInfo	flinfo;
+	LOCAL_FCINFO(call, 1);
+	Datum		last;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("clearout_queue_note() must be called by a statement trigger")));
+	if (noted)
+		PG_RETURN_POINTER(NULL);
+
+	sequence = get_relname_relid("clearout_queue_id_seq",
+								 RelationGetNamespace(trigger->tg_relation));
+	if (!OidIsValid(sequence))
+	{
+		co_queue_note(0);
+		PG_RETURN_POINTER(NULL);
+	}
+
+	/* Whoever inserts needs no right on the sequence, so neither do we. */
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(trigger->tg_relation->rd_rel->relowner,
+						   context | SECURITY_LOCAL_USERID_CHANGE);
+	fmgr_info(fmgr_internal_function("pg_sequence_last_value"), &flinfo);
+	InitFunctionCallInfoData(*call, &flinfo, 1, InvalidOid, NULL, NULL);
+	call->args[0].value = ObjectIdGetDatum(sequence);
+	call->args[0].isnull = false;
+	last = FunctionCallInvoke(call);
+	SetUserIdAndSecContext(user, context);
+	co_queue_note(call->isnull ? 0 : DatumGetInt64(last) + 1);
+	PG_RETURN_POINTER(NULL);
+}

@@ -1,0 +1,418 @@
+/*-------------------------------------------------------------------------
+ * queue.c
+ *		The durable queue: rows of clearout_queue, as the worker sees them.
+ *
+ * A row stays where it is while it is worked on, and leaves the table in the
+ * transaction that stores its answer: after a crash it is simply there.  What
+ * the worker has taken is known to it alone.
+ *
+ * Rows are taken by key, from behind the last one taken of their priority.
+ * So it costs the same whatever lies in front: dead rows that an old snapshot
+ * keeps, rows that failed or wait, rows of another origin.  But ids do not
+ * commit in order; whoever inserts tells at commit from which id on there may
+ * be news (see enqueue.c), and we look again from there.  What is met twice
+ * is known by its id.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "arguments.h"
+#include "queue.h"
+
+#define PRIORITIES (CO_PRIORITY_MAX - CO_PRIORITY_MIN + 1)
+
+/* Where to go on, by priority. */
+static struct
+{
+	int64		from;			/* lowest id not looked at */
+	bool		exhausted;		/* nothing was left at the last look */
+}			place[PRIORITIES];
+
+/* Ids of the rows that are taken. */
+static HTAB *taken_rows = NULL;
+
+/* Answered rows have been left in the table, because somebody has locked them. */
+static bool rows_left = false;
+
+int64
+co_queue_origin(void)
+{
+	uint64		system = GetSystemIdentifier();
+
+	return (int64) hash_combine64(hash_bytes_extended((const unsigned char *) &system,
+													  sizeof(system), 0),
+								  (uint64) MyDatabaseId);
+}
+
+void
+co_queue_look_from(int64 id)
+{
+	for (int i = 0; i < PRIORITIES; i++)
+	{
+		place[i].from = Min(place[i].from, id);
+		place[i].exhausted = false;
+	}
+}
+
+bool
+co_queue_may_have_more(void)
+{
+	for (int i = 0; i < PRIORITIES; i++)
+	{
+		if (!place[i].exhausted)
+			return true;
+	}
+	return false;
+}
+
+/* Is this row taken?  If not, it is now. */
+static bool
+take(int64 id)
+{
+	bool		found;
+
+	if (taken_rows == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(int64);
+		control.entrysize = sizeof(int64);
+		control.hcxt = TopMemoryContext;
+		taken_rows = hash_create("clearout rows taken", 1024, &control,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(taken_rows, &id, HASH_ENTER, &found);
+	return !found;
+}
+
+void
+co_queue_forget(const CoQueueRow *row)
+{
+	(void) hash_search(taken_rows, &row->id, HASH_REMOVE, NULL);
+}
+
+#define ROW_COLUMNS "priority, id, email, accepts_since, enqueued_at, attempts"
+
+static const Oid range_types[] = {INT4OID, INT8OID, INT8OID, INT4OID};
+static CoStatement read_range =
+{CO_TABLE_QUEUE, "SELECT " ROW_COLUMNS " FROM %s.clearout_queue"
+	" WHERE priority = $1 AND id >= $2 AND origin = $3"
+	" AND failed_at IS NULL AND next_attempt_at IS NULL"
+	" ORDER BY priority, id LIMIT $4",
+4, range_types, NULL, ""};
+
+static const Oid due_types[] = {TIMESTAMPTZOID, INT8OID, INT4OID};
+static CoStatement read_due =
+{CO_TABLE_QUEUE, "SELECT " ROW_COLUMNS ", next_attempt_at FROM %s.clearout_queue"
+	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL"
+	" AND next_attempt_at <= $1 AND origin = $2"
+	" ORDER BY next_attempt_at LIMIT $3",
+3, due_types, NULL, ""};
+
+static const Oid next_types[] = {TIMESTAMPTZOID, INT8OID};
+static CoStatement read_next_due =
+{CO_TABLE_QUEUE, "SELECT next_attempt_at FROM %s.clearout_queue"
+	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL"
+	" AND next_attempt_at > $1 AND origin = $2"
+	" ORDER BY next_attempt_at LIMIT 1",
+2, next_types, NULL, ""};
+
+static const Oid key_array_types[] = {INT4ARRAYOID, INT8ARRAYOID};
+static CoStatement delete_rows =
+{CO_TABLE_QUEUE, "DELETE FROM %s.clearout_queue WHERE (priority, id) IN"
+	" (SELECT q.priority, q.id FROM unnest($1, $2) AS k (priority, id)"
+	" JOIN %s.clearout_queue AS q USING (priority, id)"
+	" FOR UPDATE OF q SKIP LOCKED)",
+2, key_array_types, NULL, ""};
+
+static const Oid postpone_types[] = {INT4OID, INT8OID, INT4OID, TIMESTAMPTZOID, BOOLOID, TEXTOID};
+static CoStatement postpone_row =
+{CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET attempts = $3, next_attempt_at = $4,"
+	" maybe_paid = maybe_paid OR $5, last_error = $6"
+	" WHERE priority = $1 AND id = $2",
+6, postpone_types, NULL, ""};
+
+static CoStatement fail_row =
+{CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET attempts = $3, failed_at = $4,"
+	" next_attempt_at = NULL, maybe_paid = maybe_paid OR $5, last_error = $6"
+	" WHERE priority = $1 AND id = $2",
+6, postpone_types, NULL, ""};
+
+static CoStatement read_pause =
+{CO_TABLE_QUEUE, "SELECT FROM %s.clearout_control WHERE paused", 0, postpone_types, NULL, ""};
+
+/* ---------- taking ---------- */
+
+typedef struct Taking
+{
+	MemoryContext context;
+	int			count;
+	int			found;
+	CoQueueRow *rows;
+	TimestampTz next_due;
+} Taking;
+
+/* The table's owner may have changed its columns. */
+static Datum
+column(uint64 row, int number, Oid type)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+									  number, &isnull);
+
+	if (isnull || SPI_gettypeid(SPI_tuptable->tupdesc, number) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"clearout_queue\" does not fit the library of the extension \"clearout\"")));
+	return value;
+}
+
+/* Keep what SPI has read, but for what is taken already. */
+static void
+keep_rows(Taking *taking, uint64 count)
+{
+	for (uint64 i = 0; i < count && taking->found < taking->count; i++)
+	{
+		CoQueueRow *row = &taking->rows[taking->found];
+		MemoryContext old;
+
+		row->priority = DatumGetInt32(column(i, 1, INT4OID));
+		row->id = DatumGetInt64(column(i, 2, INT8OID));
+		if (!take(row->id))
+			continue;
+		old = MemoryContextSwitchTo(taking->context);
+		row->key = co_key_argument(DatumGetTextPP(column(i, 3, TEXTOID)), &row->error);
+		MemoryContextSwitchTo(old);
+		row->accepts_since = DatumGetTimestampTz(column(i, 4, TIMESTAMPTZOID));
+		row->enqueued_at = DatumGetTimestampTz(column(i, 5, TIMESTAMPTZOID));
+		row->attempts = DatumGetInt32(column(i, 6, INT4OID));
+		taking->found++;
+	}
+}
+
+/* Go on with one priority; by key, from where we were. */
+static void
+take_range(CoCatalog *catalog, Taking *taking, int i)
+{
+	while (taking->found < taking->count)
+	{
+		int			wanted = taking->count - taking->found;
+		uint64		count;
+		Datum		values[4];
+
+		values[0] = Int32GetDatum(i + CO_PRIORITY_MIN);
+		values[1] = Int64GetDatum(place[i].from);
+		values[2] = Int64GetDatum(co_queue_origin());
+		values[3] = Int32GetDatum(wanted);
+		count = co_execute(catalog, &read_range, values, "    ");
+		if (count > 0)
+			place[i].from = DatumGetInt64(column(count - 1, 2, INT8OID)) + 1;
+		keep_rows(taking, count);
+		if (count < wanted)
+		{
+			place[i].exhausted = true;
+			break;
+		}
+	}
+}
+
+static void
+take_step(CoCatalog *catalog, void *argument)
+{
+	Taking	   *taking = argument;
+	TimestampTz now = GetCurrentTimestamp();
+	Datum		values[3];
+
+	/* Those whose time has come again.  Some of them may be taken already. */
+	values[0] = TimestampTzGetDatum(now);
+	values[1] = Int64GetDatum(co_queue_origin());
+	values[2] = Int32GetDatum(taking->count + (taken_rows ? hash_get_num_entries(taken_rows) : 0));
+	keep_rows(taking, co_execute(catalog, &read_due, values, "   "));
+	if (taking->found == taking->count)
+		taking->next_due = now; /* there may be more */
+
+	for (int i = PRIORITIES - 1; i >= 0 && taking->found < taking->count; i--)
+	{
+		if (!place[i].exhausted)
+			take_range(catalog, taking, i);
+	}
+
+	if (taking->next_due == DT_NOEND &&
+		co_execute(catalog, &read_next_due, values, "  ") > 0)
+		taking->next_due = DatumGetTimestampTz(column(0, 1, TIMESTAMPTZOID));
+}
+
+CoQueueRow *
+co_queue_take(int count, int *taken, TimestampTz *next_due, CoTrouble *trouble)
+{
+	Taking	   *taking = palloc0(sizeof(Taking));
+	int64		from[PRIORITIES];
+
+	for (int i = 0; i < PRIORITIES; i++)
+		from[i] = place[i].from;
+
+	taking->context = CurrentMemoryContext;
+	taking->count = count;
+	taking->rows = palloc(count * sizeof(CoQueueRow));
+	taking->next_due = DT_NOEND;
+	if (!co_run(take_step, taking, trouble))
+	{
+		/* Nothing of it counts. */
+		for (int i = 0; i < taking->found; i++)
+			co_queue_forget(&taking->rows[i]);
+		for (int i = 0; i < PRIORITIES; i++)
+		{
+			place[i].from = from[i];
+			place[i].exhausted = false;
+		}
+		taking->found = 0;
+	}
+	*taken = taking->found;
+	*next_due = taking->next_due;
+	return taking->rows;
+}
+
+/* ---------- what becomes of a row ---------- */
+
+typedef struct Change
+{
+	CoStatement *statement;
+	const CoQueueRow *rows;
+	int			count;
+	int			attempts;
+	TimestampTz when;
+	bool		maybe_paid;
+	const char *reason;
+} Change;
+
+void
+co_queue_delete(CoCatalog *catalog, const CoQueueRow *rows, int count)
+{
+	Datum	   *priorities = palloc(count * sizeof(Datum));
+	Datum	   *ids = palloc(count * sizeof(Datum));
+	Datum		values[2];
+
+	if (count == 0)
+		return;
+	if (!ConditionalLockRelationOid(catalog->queue, RowExclusiveLock))
+	{
+		rows_left = true;
+		return;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		priorities[i] = Int32GetDatum(rows[i].priority);
+		ids[i] = Int64GetDatum(rows[i].id);
+	}
+	values[0] = PointerGetDatum(construct_array(priorities, count, INT4OID,
+												sizeof(int32), true, TYPALIGN_INT));
+	values[1] = PointerGetDatum(construct_array(ids, count, INT8OID,
+												sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	if (co_execute(catalog, &delete_rows, values, "  ") < (uint64) count)
+		rows_left = true;
+}
+
+bool
+co_queue_rows_left(void)
+{
+	bool		left = rows_left;
+
+	rows_left = false;
+	return left;
+}
+
+static void
+delete_step(CoCatalog *catalog, void *argument)
+{
+	Change	   *change = argument;
+
+	co_queue_delete(catalog, change->rows, change->count);
+}
+
+void
+co_queue_remove(const CoQueueRow *rows, int count)
+{
+	Change		change = {NULL, rows, count, 0, 0, false, NULL};
+	CoTrouble	trouble;
+
+	if (!co_run(delete_step, &change, &trouble))
+	{
+		ereport(LOG, (errmsg("clearout: answered rows were not removed from the queue: %s",
+							 trouble.message)));
+		rows_left = true;
+	}
+}
+
+static void
+change_step(CoCatalog *catalog, void *argument)
+{
+	Change	   *change = argument;
+	Datum		values[6];
+
+	values[0] = Int32GetDatum(change->rows->priority);
+	values[1] = Int64GetDatum(change->rows->id);
+	values[2] = Int32GetDatum(change->attempts);
+	values[3] = TimestampTzGetDatum(change->when);
+	values[4] = BoolGetDatum(change->maybe_paid);
+	values[5] = CStringGetTextDatum(change->reason);
+	(void) co_execute(catalog, change->statement, values, "      ");
+}
+
+static bool
+change_row(Change *change)
+{
+	CoTrouble	trouble;
+
+	if (co_run(change_step, change, &trouble))
+		return true;
+	ereport(LOG, (errmsg("clearout: the queue could not be updated: %s",
+						 trouble.message)));
+	return false;
+}
+
+bool
+co_queue_postpone(const CoQueueRow *row, int attempts, TimestampTz retry_at,
+				  bool maybe_paid, const char *reason)
+{
+	Change		change = {&postpone_row, row, 1, attempts, retry_at, maybe_paid, reason};
+
+	return change_row(&change);
+}
+
+bool
+co_queue_fail(const CoQueueRow *row, int attempts, bool maybe_paid,
+			  const char *reason)
+{
+	Change		change = {&fail_row, row, 1, attempts, GetCurrentTimestamp(), maybe_paid, reason};
+
+	return change_row(&change);
+}
+
+static void
+pause_step(CoCatalog *catalog, void *argument)
+{
+	*(bool *) argument = co_execute(catalog, &read_pause, NULL, NULL) > 0;
+}
+
+bool
+co_queue_is_paused(void)
+{
+	bool		paused = false;
+	CoTrouble	trouble;
+
+	/* Where it cannot be read, nothing is spent. */
+	if (!co_run(pause_step, &paused, &trouble))
+		return true;
+	return paused;
+}

@@ -1,0 +1,89 @@
+/*-------------------------------------------------------------------------
+ * queue.h
+ *		The durable queue: rows of clearout_queue, as the worker sees them.
+ *-------------------------------------------------------------------------
+ */
+#ifndef CO_QUEUE_H
+#define CO_QUEUE_H
+
+#include "address.h"
+#include "catalog.h"
+#include "datatype/timestamp.h"
+#include "transaction.h"
+
+/* clearout_queue.priority: -9 to 9, the higher first. */
+#define CO_PRIORITY_MIN (-9)
+#define CO_PRIORITY_MAX 9
+
+/* A row that the worker has taken; it stays in the table until it is done. */
+typedef struct CoQueueRow
+{
+	int			priority;
+	int64		id;
+	char	   *key;			/* the address in normal form; NULL: malformed */
+	CoAddressError error;		/* when malformed */
+	TimestampTz accepts_since;	/* the oldest answer that will do */
+	TimestampTz enqueued_at;
+	int			attempts;		/* made before */
+} CoQueueRow;
+
+/* What tells this database from its copies: stands in every row's origin. */
+extern int64 co_queue_origin(void);
+
+/* ---------- for the worker ---------- */
+
+/*
+ * Rows may have come whose id is no lower than this one; 0: any.  The next
+ * co_queue_take() looks from there.
+ */
+extern void co_queue_look_from(int64 id);
+
+/*
+ * Take up to count rows that are due and not taken yet, in the order of their
+ * priority; palloc'd in the caller's context.  Never throws: *trouble says
+ * why there are none.  *next_due is when the next waiting retry is due,
+ * DT_NOEND if none is.
+ */
+extern CoQueueRow *co_queue_take(int count, int *taken, TimestampTz *next_due,
+								 CoTrouble *trouble);
+
+/* Is there perhaps something to take, without waiting for news? */
+extern bool co_queue_may_have_more(void);
+
+/*
+ * Remove rows; part of a transaction that co_run() has opened.  What somebody
+ * has locked, row or table, is left, and found answered the next time that it
+ * is taken.
+ */
+extern void co_queue_delete(CoCatalog *catalog, const CoQueueRow *rows, int count);
+
+/* Have rows been left since this was asked last? */
+extern bool co_queue_rows_left(void);
+
+/* The same in a transaction of its own; never throws. */
+extern void co_queue_remove(const CoQueueRow *rows, int count);
+
+/* Wait until retry_at, for this reason. */
+extern bool co_queue_postpone(const CoQueueRow *row, int attempts,
+							  TimestampTz retry_at, bool maybe_paid,
+							  const char *reason);
+
+/* It failed for good. */
+extern bool co_queue_fail(const CoQueueRow *row, int attempts, bool maybe_paid,
+						  const char *reason);
+
+/* The worker holds this row no longer. */
+extern void co_queue_forget(const CoQueueRow *row);
+
+/* Is the queue to stand still, by clearout_pause()? */
+extern bool co_queue_is_paused(void);
+
+/* ---------- for backends ---------- */
+
+/* Tell the worker at commit that rows from this id on may have come; 0: any. */
+extern void co_queue_note(int64 id);
+
+/* COMMIT PREPARED has run: what it brought is not known here. */
+extern void co_queue_after_commit_prepared(void);
+
+#endif							/* CO_QUEUE_H */

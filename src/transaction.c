@@ -1,0 +1,182 @@
+/*-------------------------------------------------------------------------
+ * transaction.c
+ *		The worker's transactions and statements.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "convert.h"
+#include "transaction.h"
+
+Oid
+co_table_owner(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u is gone", table)));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static void
+begin(CoCatalog *catalog)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!co_catalog_of_extension(catalog))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"clearout\" is gone")));
+
+	SPI_connect();
+}
+
+static void
+commit(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Only the primary message is kept: details quote rows. */
+bool
+co_run(void (*step) (CoCatalog *, void *), void *argument, CoTrouble *trouble)
+{
+	MemoryContext context = CurrentMemoryContext;
+	CoCatalog	catalog;
+
+	trouble->sqlstate = 0;
+	trouble->message[0] = '\0';
+	PG_TRY();
+	{
+		begin(&catalog);
+		step(&catalog, argument);
+		commit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();	/* user and context come back by it too */
+		MemoryContextSwitchTo(context);
+
+		trouble->sqlstate = error->sqlerrcode;
+		co_copy_text(trouble->message, error->message ? error->message : "unknown error",
+					 sizeof(trouble->message));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return trouble->sqlstate == 0;
+}
+
+bool
+co_is_lock_trouble(const CoTrouble *trouble)
+{
+	return trouble->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+		trouble->sqlstate == ERRCODE_OBJECT_IN_USE ||
+		trouble->sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		trouble->sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE;
+}
+
+bool
+co_is_content_trouble(const CoTrouble *trouble)
+{
+	int			class = ERRCODE_TO_CATEGORY(trouble->sqlstate);
+
+	return class == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) ||
+		class == ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION) ||
+		class == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED) ||
+		class == ERRCODE_TO_CATEGORY(ERRCODE_FEATURE_NOT_SUPPORTED) ||
+		class == ERRCODE_TO_CATEGORY(ERRCODE_RAISE_EXCEPTION);
+}
+
+/* The text with the schema in it. */
+static char *
+statement_text(const CoStatement *statement, const char *schema)
+{
+	StringInfoData text;
+	const char *from = statement->sql;
+	const char *mark;
+
+	initStringInfo(&text);
+	while ((mark = strstr(from, "%s")) != NULL)
+	{
+		appendBinaryStringInfo(&text, from, mark - from);
+		appendStringInfoString(&text, quote_identifier(schema));
+		from = mark + 2;
+	}
+	appendStringInfoString(&text, from);
+	return text.data;
+}
+
+static void
+prepare(const CoCatalog *catalog, CoStatement *statement)
+{
+	char	   *schema = get_namespace_name(catalog->schema);
+	Oid			types[CO_PARAMETERS_MAX];
+	SPIPlanPtr	plan;
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("the schema of the extension \"clearout\" is gone")));
+	if (statement->plan != NULL && strcmp(schema, statement->schema) == 0)
+		return;
+
+	if (statement->plan != NULL)
+		SPI_freeplan(statement->plan);
+	statement->plan = NULL;
+
+	Assert(statement->parameters <= CO_PARAMETERS_MAX);
+	memcpy(types, statement->types, statement->parameters * sizeof(Oid));
+	plan = SPI_prepare(statement_text(statement, schema), statement->parameters, types);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare \"%s\"", statement->sql);
+	statement->plan = plan;
+	strlcpy(statement->schema, schema, sizeof(statement->schema));
+}
+
+/*
+ * Whoever owns the table has its triggers, defaults and constraints run with
+ * his rights, not with ours.
+ */
+uint64
+co_execute(const CoCatalog *catalog, CoStatement *statement, Datum *values,
+		   const char *nulls)
+{
+	Oid			table = statement->table == CO_TABLE_RESULTS ? catalog->results :
+		statement->table == CO_TABLE_SPILL ? catalog->spill : catalog->queue;
+	Oid			user;
+	int			context;
+	int			result;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(co_table_owner(table),
+						   context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	prepare(catalog, statement);
+	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "a statement failed: %s", SPI_result_code_string(result));
+	SetUserIdAndSecContext(user, context);
+	return SPI_processed;
+}
