@@ -16,6 +16,8 @@
 #include "ask.h"
 #include "compat.h"
 
+#define LAUNCHER_POLL_MS 500
+
 static uint32 answer_wait_event = 0;
 
 /* What is under way in one co_ask(). */
@@ -188,13 +190,16 @@ co_ask(CoQuestion *questions, int count, const CoFreshness *accepts,
 				break;
 
 			timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-			if (timeout <= 0)
+			if (timeout <= 0 || co_slot_is_hopeless())
 			{
 				failure = give_up(asking);
 				if (first == NULL)
 					first = failure;
 				break;
 			}
+			/* Nobody wakes us when the launcher does not come back. */
+			if (co_shared != NULL && co_shared->launcher == NULL)
+				timeout = Min(timeout, LAUNCHER_POLL_MS);
 			(void) WaitLatch(MyLatch,
 							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 timeout,

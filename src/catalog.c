@@ -23,13 +23,14 @@ fill(Oid schema, CoCatalog *catalog)
 	catalog->results = get_relname_relid("clearout_results", schema);
 	catalog->spill = get_relname_relid("clearout_spill", schema);
 	catalog->queue = get_relname_relid("clearout_queue", schema);
+	catalog->control = get_relname_relid("clearout_control", schema);
 }
 
 static bool
 is_complete(const CoCatalog *catalog)
 {
 	return OidIsValid(catalog->results) && OidIsValid(catalog->spill) &&
-		OidIsValid(catalog->queue);
+		OidIsValid(catalog->queue) && OidIsValid(catalog->control);
 }
 
 static void
@@ -40,7 +41,8 @@ require_complete(const CoCatalog *catalog)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" of the extension \"clearout\" is missing",
 						!OidIsValid(catalog->results) ? "clearout_results" :
-						!OidIsValid(catalog->spill) ? "clearout_spill" : "clearout_queue"),
+						!OidIsValid(catalog->spill) ? "clearout_spill" :
+						!OidIsValid(catalog->queue) ? "clearout_queue" : "clearout_control"),
 				 errhint("Run ALTER EXTENSION clearout UPDATE.")));
 }
 

@@ -18,6 +18,7 @@ typedef struct CoCatalog
 	Oid			results;
 	Oid			spill;
 	Oid			queue;
+	Oid			control;
 } CoCatalog;
 
 /* From the function that is being called.  Errors out if a table is missing. */

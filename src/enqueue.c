@@ -203,7 +203,7 @@ static CoStatement adopt_rows =
 
 static const Oid pause_types[] = {BOOLOID, NAMEOID};
 static CoStatement set_pause =
-{CO_TABLE_QUEUE, "UPDATE %s.clearout_control SET paused = $1, changed_at = now(), changed_by = $2",
+{CO_TABLE_CONTROL, "UPDATE %s.clearout_control SET paused = $1, changed_at = now(), changed_by = $2",
 2, pause_types, NULL, ""};
 
 static Datum

@@ -150,7 +150,7 @@ static CoStatement fail_row =
 6, postpone_types, NULL, ""};
 
 static CoStatement read_pause =
-{CO_TABLE_QUEUE, "SELECT FROM %s.clearout_control WHERE paused", 0, postpone_types, NULL, ""};
+{CO_TABLE_CONTROL, "SELECT FROM %s.clearout_control WHERE paused", 0, postpone_types, NULL, ""};
 
 /* ---------- taking ---------- */
 
@@ -413,6 +413,11 @@ co_queue_is_paused(void)
 
 	/* Where it cannot be read, nothing is spent. */
 	if (!co_run(pause_step, &paused, &trouble))
+	{
+		ereport(LOG,
+				(errmsg("clearout: the queue stands still: clearout_control could not be read: %s",
+						trouble.message)));
 		return true;
+	}
 	return paused;
 }

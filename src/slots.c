@@ -35,6 +35,7 @@
 
 /* The launcher comes back after five seconds, if it can. */
 #define LAUNCHER_ABSENCE	INT64CONST(8000000)
+#define LAUNCHER_START		INT64CONST(2000000)
 
 CoShared   *co_shared = NULL;
 
@@ -103,7 +104,9 @@ shmem_startup(void)
 		co_shared->database = (CoDatabase *) ((char *) co_shared + databases_offset());
 		co_shared->slot = (CoSlot *) ((char *) co_shared + slots_offset());
 
-		co_shared->launcher_left_at = GetCurrentTimestamp();
+		/* the first one comes sooner than one that is started again */
+		co_shared->launcher_left_at = GetCurrentTimestamp() -
+			LAUNCHER_ABSENCE + LAUNCHER_START;
 		dlist_init(&co_shared->free);
 		for (int i = 0; i < co_shared->slot_count; i++)
 			dlist_push_tail(&co_shared->free, &co_shared->slot[i].node);
@@ -316,6 +319,21 @@ is_without_launcher(const CoDatabase *database)
 {
 	return co_shared->launcher == NULL && database->state != CO_DATABASE_RUNNING &&
 		GetCurrentTimestamp() - co_shared->launcher_left_at > LAUNCHER_ABSENCE;
+}
+
+bool
+co_slot_is_hopeless(void)
+{
+	int			index;
+	bool		hopeless;
+
+	if (co_shared == NULL || co_shared->launcher != NULL)
+		return false;
+	LWLockAcquire(co_shared->lock, LW_SHARED);
+	index = co_database_entry(MyDatabaseId, false);
+	hopeless = index >= 0 && is_without_launcher(&co_shared->database[index]);
+	LWLockRelease(co_shared->lock);
+	return hopeless;
 }
 
 /* Why has nobody taken the request so far? */

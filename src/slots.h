@@ -194,6 +194,9 @@ extern bool co_slot_claim(CoEndpointId endpoint, const char *key,
 						  const CoFreshness *accepts, TimestampTz deadline,
 						  CoSlotRef *ref, CoReply *reply);
 
+/* Is there no worker, and nobody who would start one? */
+extern bool co_slot_is_hopeless(void);
+
 /* Is there no worker in this database?  The reply says why. */
 extern bool co_slot_is_without_worker(CoReply *reply);
 

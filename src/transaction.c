@@ -155,6 +155,23 @@ prepare(const CoCatalog *catalog, CoStatement *statement)
 	strlcpy(statement->schema, schema, sizeof(statement->schema));
 }
 
+static Oid
+table_of(const CoCatalog *catalog, CoTable table)
+{
+	switch (table)
+	{
+		case CO_TABLE_RESULTS:
+			return catalog->results;
+		case CO_TABLE_SPILL:
+			return catalog->spill;
+		case CO_TABLE_QUEUE:
+			return catalog->queue;
+		case CO_TABLE_CONTROL:
+			return catalog->control;
+	}
+	return InvalidOid;			/* keep the compiler quiet */
+}
+
 /*
  * Whoever owns the table has its triggers, defaults and constraints run with
  * his rights, not with ours.
@@ -163,8 +180,7 @@ uint64
 co_execute(const CoCatalog *catalog, CoStatement *statement, Datum *values,
 		   const char *nulls)
 {
-	Oid			table = statement->table == CO_TABLE_RESULTS ? catalog->results :
-		statement->table == CO_TABLE_SPILL ? catalog->spill : catalog->queue;
+	Oid			table = table_of(catalog, statement->table);
 	Oid			user;
 	int			context;
 	int			result;

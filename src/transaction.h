@@ -40,7 +40,8 @@ typedef enum CoTable
 {
 	CO_TABLE_RESULTS,
 	CO_TABLE_SPILL,
-	CO_TABLE_QUEUE
+	CO_TABLE_QUEUE,
+	CO_TABLE_CONTROL
 } CoTable;
 
 /*

@@ -19,7 +19,7 @@ my $WARM_UP = 2_000;
 my $ROWS = 100_000;
 my $STEP = 10_000;
 
-my $api = ClearoutSandbox->new(limit => 100_000_000, credits => 100_000_000);
+my $api = ClearoutSandbox->new(limit => 1_000_000, credits => 100_000_000);
 my $node = clearout_node('main', $api,
 	max_parallel => 100,
 	conf => "log_statement = none\nautovacuum_naptime = 5s\nshared_buffers = 256MB\nmax_wal_size = 4GB\n");
