@@ -26,10 +26,10 @@ die()
 }
 
 # Is this pg_config one of a release that we know, with what is needed to
-# build and test: the server's program, and the files for extensions?
+# build and test: the server's program, its headers, and the files for extensions?
 complete_pg_config()
 {
-	local version bindir pgxs
+	local version bindir pgxs headers
 
 	version=$("$1" --version 2>/dev/null) || return 1
 	version=${version#PostgreSQL }
@@ -37,7 +37,8 @@ complete_pg_config()
 	[[ -n $version && $version -ge 15 ]] || return 1
 	bindir=$("$1" --bindir)
 	pgxs=$("$1" --pgxs)
-	[[ -x $bindir/postgres && -x $bindir/initdb && -f $pgxs &&
+	headers=$("$1" --includedir-server)
+	[[ -x $bindir/postgres && -x $bindir/initdb && -f $pgxs && -f $headers/postgres.h &&
 		-f ${pgxs%/makefiles/pgxs.mk}/test/perl/PostgreSQL/Test/Cluster.pm ]]
 }
 
