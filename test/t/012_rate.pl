@@ -5,6 +5,8 @@
 # two, in which limit and end of a window are learnt, and those at the end that
 # began when there were not addresses left for a whole window and one more for
 # each session: some sessions have none any more by then.
+#
+# Measures time, so it wants a quiet machine.
 
 use strict;
 use warnings;

@@ -1,5 +1,7 @@
 # What the processes do when they should do nothing, or leave: shutdown with
 # calls in flight, death of the postmaster, idleness, changed settings.
+#
+# Measures time, so it wants a quiet machine.
 
 use strict;
 use warnings;

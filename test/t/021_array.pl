@@ -1,5 +1,7 @@
 # clearout_verify(text[]): one row per element, all asked together, never more
 # than a quarter of the slots, and nothing left behind.
+#
+# Measures time, so it wants a quiet machine.
 
 use strict;
 use warnings;

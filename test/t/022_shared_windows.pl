@@ -4,6 +4,8 @@
 # What is judged are the windows that the server saw.  Left out are the first
 # ones, in which limit and end of a window are learnt, and the last one, in
 # which the test itself ends.
+#
+# Measures time, so it wants a quiet machine.
 
 use strict;
 use warnings;

@@ -1,5 +1,7 @@
 # The queue and the rate limit: a drain uses each window and exceeds none, and
 # whoever waits himself is served before the queue.
+#
+# Measures time, so it wants a quiet machine.
 
 use strict;
 use warnings;

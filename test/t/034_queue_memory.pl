@@ -1,5 +1,7 @@
 # A long queue: the worker's memory stays flat, and an old snapshot, for which
 # no dead row may be removed, does not slow the taking.
+#
+# Measures time, so it wants a quiet machine.
 
 use strict;
 use warnings;
