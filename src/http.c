@@ -138,12 +138,18 @@ typedef struct CoTransfer
 
 	/* the request */
 	bool		post;
-	char	   *request;		/* body */
+	char	   *request;		/* body, or the piece of it that was supplied */
 	size_t		request_size;	/* allocated */
-	size_t		request_length;
-	size_t		request_read;	/* given to curl */
+	size_t		request_held;	/* bytes in it ... */
+	size_t		request_at;		/* ... and how many of these curl has */
+	uint64_t	request_length; /* of the whole body */
+	uint64_t	request_read;	/* given to curl */
+	bool		supplied;		/* the body comes in pieces ... */
+	bool		hungry;			/* ... and curl waits for the next */
 	char	   *authorization;	/* header line */
 	struct curl_slist authorization_node;
+	char	   *content_type;	/* header line, if it is not JSON */
+	struct curl_slist content_type_node;
 	bool		proxied;		/* what the easy handle is set to */
 
 	/* how it goes */
@@ -163,6 +169,9 @@ typedef struct CoTransfer
 	bool		headers_ended;
 	CoOutcome	outcome;
 	CoBuffer	body;
+	uint64_t	download_max;	/* != 0: the body is handed out in chunks */
+	uint64_t	handed_out;		/* bytes of it that the owner has taken */
+	bool		paused;			/* a chunk is full; curl waits for the owner */
 	CoRateHeaders rate;
 	char		error[CURL_ERROR_SIZE];
 } CoTransfer;
@@ -213,6 +222,15 @@ static struct curl_slist post_type = {
 };
 static struct curl_slist post_headers = {
 	(char *) "Expect:", &post_type	/* removes it: no wait for a 100 */
+};
+
+/* Of a POST whose body is something else, which names that itself; and of a
+ * GET whose answer is a file. */
+static struct curl_slist other_post_headers = {
+	(char *) "Expect:", &get_headers
+};
+static struct curl_slist file_headers = {
+	(char *) "Accept: */*", NULL
 };
 
 static int64_t
@@ -375,6 +393,17 @@ socket_deregister(CoHttp *http, int fd, CoSocket *entry)
 	entry->events = 0;
 }
 
+/*
+ * A download may wait for its owner: its connection is not idle then, and what
+ * comes in on it is wanted.  When that is over is not told apart here, so
+ * transfer_finish() says when the connection is really idle.
+ */
+static bool
+transfer_stands_still(const CoTransfer *transfer)
+{
+	return transfer != NULL && transfer->in_flight && transfer->download_max != 0;
+}
+
 /* CURLMOPT_SOCKETFUNCTION */
 static int
 socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
@@ -382,8 +411,8 @@ socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
 {
 	CoHttp	   *http = userdata;
 	CoSocket   *entry = socket_entry(http, fd);
+	char	   *private = NULL;
 
-	(void) easy;
 	(void) socketdata;
 
 	/*
@@ -395,6 +424,7 @@ socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
 		return 0;
 
 	entry->wanted = 0;
+	(void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
 	if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
 		entry->wanted |= EPOLLIN;
 	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
@@ -402,7 +432,7 @@ socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
 
 	if (entry->wanted != 0)
 		(void) socket_register(http, fd, entry, entry->wanted);
-	else if (!entry->ours)
+	else if (!entry->ours || transfer_stands_still((CoTransfer *) private))
 		socket_deregister(http, fd, entry);
 	else if (entry->present)
 		(void) socket_register(http, fd, entry, EPOLLIN);
@@ -559,10 +589,16 @@ read_request(char *buffer, size_t size, size_t count, void *userdata)
 	CoTransfer *transfer = userdata;
 	size_t		length = size * count;
 
-	if (length > transfer->request_length - transfer->request_read)
-		length = transfer->request_length - transfer->request_read;
+	if (length > transfer->request_held - transfer->request_at)
+		length = transfer->request_held - transfer->request_at;
+	if (length == 0 && transfer->request_read < transfer->request_length)
+	{
+		transfer->hungry = true;
+		return CURL_READFUNC_PAUSE;
+	}
 	if (length > 0)
-		memcpy(buffer, transfer->request + transfer->request_read, length);
+		memcpy(buffer, transfer->request + transfer->request_at, length);
+	transfer->request_at += length;
 	transfer->request_read += length;
 	return length;
 }
@@ -575,7 +611,10 @@ rewind_request(void *userdata, curl_off_t offset, int origin)
 
 	if (offset != 0 || origin != SEEK_SET || transfer_repeated(transfer))
 		return CURL_SEEKFUNC_FAIL;
-	transfer->request_read = 0;
+	/* earlier pieces are gone */
+	if (transfer->request_read != transfer->request_at)
+		return CURL_SEEKFUNC_FAIL;
+	transfer->request_read = transfer->request_at = 0;
 	return CURL_SEEKFUNC_OK;
 }
 
@@ -608,6 +647,18 @@ take_header(char *line, size_t size, size_t count, void *userdata)
 	return length;
 }
 
+/* Is this answer the file that was asked for, and not a word on why not? */
+static bool
+transfer_hands_out(const CoTransfer *transfer)
+{
+	long		status = 0;
+
+	if (transfer->download_max == 0)
+		return false;
+	(void) curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status == 200;
+}
+
 /* CURLOPT_WRITEFUNCTION; anything but the length ends the transfer */
 static size_t
 take_body(char *data, size_t size, size_t count, void *userdata)
@@ -618,7 +669,20 @@ take_body(char *data, size_t size, size_t count, void *userdata)
 
 	if (length == 0)
 		return 0;
-	if (length > transfer->http->body_max - body->length)
+	if (transfer_hands_out(transfer))
+	{
+		if (length > transfer->download_max - transfer->handed_out - body->length)
+		{
+			transfer->too_large = true;
+			return 0;
+		}
+		if (body->length + length > CO_HTTP_CHUNK && body->length > 0)
+		{
+			transfer->paused = true;
+			return CURL_WRITEFUNC_PAUSE;	/* it comes again */
+		}
+	}
+	else if (length > transfer->http->body_max - body->length)
 	{
 		transfer->too_large = true;
 		return 0;
@@ -647,6 +711,7 @@ transfer_free(CoTransfer *transfer)
 		free(transfer->authorization);
 	}
 	free(transfer->request);
+	free(transfer->content_type);
 	buffer_free(&transfer->body);
 	free(transfer);
 }
@@ -743,9 +808,6 @@ transfer_create(CoHttp *http, CURLcode *result)
 	SET(CURLOPT_HEADERDATA, transfer);
 	SET(CURLOPT_WRITEFUNCTION, take_body);
 	SET(CURLOPT_WRITEDATA, transfer);
-	SET(CURLOPT_MAXFILESIZE_LARGE,
-		http->body_max > (size_t) INT64_MAX ? (curl_off_t) INT64_MAX :
-		(curl_off_t) http->body_max);
 
 	*result = code;
 	if (code != CURLE_OK)
@@ -813,6 +875,8 @@ transfer_put(CoTransfer *transfer)
 		transfer->request = NULL;
 		transfer->request_size = 0;
 	}
+	free(transfer->content_type);
+	transfer->content_type = NULL;
 	transfer->previous = NULL;
 	transfer->next = http->free;
 	http->free = transfer;
@@ -1003,7 +1067,18 @@ transfer_finish(CoTransfer *transfer, CURLcode result)
 	}
 
 	(void) curl_multi_remove_handle(http->multi, transfer->easy);
+	if (transfer_stands_still(transfer))
+	{
+		curl_socket_t fd = CURL_SOCKET_BAD;
+
+		(void) curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd);
+		if (fd >= 0 && fd < http->nsockets && http->sockets[fd].ours &&
+			http->sockets[fd].wanted == 0)
+			(void) socket_register(http, fd, &http->sockets[fd], EPOLLIN);
+	}
 	transfer->in_flight = false;
+	transfer->hungry = false;
+	transfer->paused = false;
 	transfer_resolved(transfer);
 	http->active--;
 
@@ -1360,16 +1435,39 @@ outcome_local(CoOutcome *outcome, const char *text)
 				   strlen(text));
 }
 
+/* The header lines but for the token's.  NULL: no memory. */
+static struct curl_slist *
+common_headers(CoTransfer *transfer, const char *content_type)
+{
+	static const char name[] = "Content-Type: ";
+
+	free(transfer->content_type);
+	transfer->content_type = NULL;
+	if (!transfer->post)
+		return transfer->download_max != 0 ? &file_headers : &get_headers;
+	if (content_type == NULL)
+		return &post_headers;
+	transfer->content_type = malloc(sizeof(name) + strlen(content_type));
+	if (transfer->content_type == NULL)
+		return NULL;
+	strcpy(transfer->content_type, name);
+	strcat(transfer->content_type, content_type);
+	transfer->content_type_node.data = transfer->content_type;
+	transfer->content_type_node.next = &other_post_headers;
+	return &transfer->content_type_node;
+}
+
 /* Set the transfer's header lines; the token's line is kept while it lasts. */
 static struct curl_slist *
-request_headers(CoTransfer *transfer, const char *authorization)
+request_headers(CoTransfer *transfer, const char *authorization,
+				const char *content_type)
 {
 	static const char name[] = "Authorization: ";
-	struct curl_slist *common = transfer->post ? &post_headers : &get_headers;
+	struct curl_slist *common = common_headers(transfer, content_type);
 	size_t		length;
 	char	   *line;
 
-	if (authorization == NULL)
+	if (authorization == NULL || common == NULL)
 		return common;
 	if (transfer->authorization == NULL ||
 		strcmp(transfer->authorization + sizeof(name) - 1, authorization) != 0)
@@ -1393,6 +1491,23 @@ request_headers(CoTransfer *transfer, const char *authorization)
 	return &transfer->authorization_node;
 }
 
+/* Room for so much of the body. */
+static bool
+request_reserve(CoTransfer *transfer, size_t length)
+{
+	size_t		size = length < 512 ? 512 : length;
+
+	if (length <= transfer->request_size)
+		return true;
+	free(transfer->request);
+	transfer->request_size = 0;
+	transfer->request = malloc(size);
+	if (transfer->request == NULL)
+		return false;
+	transfer->request_size = size;
+	return true;
+}
+
 /* Set what depends on the request. */
 static CURLcode
 request_set(CoTransfer *transfer, const CoHttpRequest *request)
@@ -1402,11 +1517,22 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 	CURLcode	code = CURLE_OK;
 	struct curl_slist *headers;
 	bool		proxied = http->proxy != NULL && !http->url_loopback;
+	uint64_t	answer_max = request->download_max > http->body_max ?
+		request->download_max : http->body_max;
 
 	transfer->owner = request->owner;
-	transfer->post = request->body != NULL;
-	transfer->request_length = transfer->post ? request->body_length : 0;
+	transfer->supplied = request->upload_length != 0;
+	transfer->post = request->body != NULL || transfer->supplied;
+	transfer->request_held = !transfer->supplied && transfer->post ?
+		request->body_length : 0;
+	transfer->request_length = transfer->supplied ? request->upload_length :
+		transfer->request_held;
+	transfer->request_at = 0;
 	transfer->request_read = 0;
+	transfer->hungry = false;
+	transfer->download_max = request->download_max;
+	transfer->handed_out = 0;
+	transfer->paused = false;
 	transfer->attempts = 0;
 	transfer->size_before = 0;
 	transfer->repeated = false;
@@ -1421,22 +1547,13 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 	transfer->error[0] = '\0';
 	co_rate_headers_init(&transfer->rate);
 
-	if (transfer->request_length > transfer->request_size)
-	{
-		size_t		size = transfer->request_length < 512 ?
-			512 : transfer->request_length;
+	if (!request_reserve(transfer, transfer->request_held))
+		return CURLE_OUT_OF_MEMORY;
+	if (transfer->request_held > 0)
+		memcpy(transfer->request, request->body, transfer->request_held);
 
-		free(transfer->request);
-		transfer->request_size = 0;
-		transfer->request = malloc(size);
-		if (transfer->request == NULL)
-			return CURLE_OUT_OF_MEMORY;
-		transfer->request_size = size;
-	}
-	if (transfer->request_length > 0)
-		memcpy(transfer->request, request->body, transfer->request_length);
-
-	headers = request_headers(transfer, request->authorization);
+	headers = request_headers(transfer, request->authorization,
+							  request->content_type);
 	if (headers == NULL)
 		return CURLE_OUT_OF_MEMORY;
 
@@ -1446,10 +1563,15 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 	if (transfer->post)
 	{
 		SET(CURLOPT_POST, 1L);
-		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_length);
+		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->request_length);
 	}
 	else
 		SET(CURLOPT_HTTPGET, 1L);
+	SET(CURLOPT_MAXFILESIZE_LARGE,
+		(curl_off_t) (answer_max > INT64_MAX ? INT64_MAX : answer_max));
+	/* so slow is nobody; while it waits for us, curl does not count */
+	SET(CURLOPT_LOW_SPEED_LIMIT, request->stall > 0 ? 1L : 0L);
+	SET(CURLOPT_LOW_SPEED_TIME, (long) (request->stall + 999) / 1000);
 	if (proxied != transfer->proxied)
 	{
 		SET(CURLOPT_PROXY, proxied ? http->proxy : "");
@@ -1460,7 +1582,8 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 }
 
 bool
-co_http_start(CoHttp *http, const CoHttpRequest *request, CoOutcome *outcome)
+co_http_start_stream(CoHttp *http, const CoHttpRequest *request,
+					 CoHttpTransfer **started, CoOutcome *outcome)
 {
 	CoTransfer *transfer;
 	CURLcode	code = CURLE_OK;
@@ -1472,9 +1595,10 @@ co_http_start(CoHttp *http, const CoHttpRequest *request, CoOutcome *outcome)
 		outcome_local(outcome, "too many transfers in flight");
 		return false;
 	}
-	if (request->authorization != NULL && has_controls(request->authorization))
+	if ((request->authorization != NULL && has_controls(request->authorization)) ||
+		(request->content_type != NULL && has_controls(request->content_type)))
 	{
-		outcome_local(outcome, "authorization contains control characters");
+		outcome_local(outcome, "a header contains control characters");
 		return false;
 	}
 
@@ -1527,7 +1651,107 @@ co_http_start(CoHttp *http, const CoHttpRequest *request, CoOutcome *outcome)
 		http->resolving++;
 	http->active++;
 	signals_restore(&saved);
+	*started = transfer;
 	return true;
+}
+
+bool
+co_http_start(CoHttp *http, const CoHttpRequest *request, CoOutcome *outcome)
+{
+	CoHttpTransfer *transfer;
+
+	return co_http_start_stream(http, request, &transfer, outcome);
+}
+
+/* Let curl go on with a transfer that has waited for its owner. */
+static void
+transfer_go_on(CoTransfer *transfer)
+{
+	sigset_t	saved;
+
+	signals_block(&saved);
+	/* what goes wrong is told by the transfer's end */
+	(void) curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+	signals_drop_pipe();
+	signals_restore(&saved);
+}
+
+uint64_t
+co_http_hungry(const CoHttpTransfer *transfer)
+{
+	return transfer->in_flight && transfer->hungry ?
+		transfer->request_length - transfer->request_read : 0;
+}
+
+bool
+co_http_supply(CoHttp *http, CoHttpTransfer *transfer, const char *data,
+			   size_t length)
+{
+	(void) http;
+	if (!transfer->in_flight || !transfer->hungry)
+		return true;
+	if (length > transfer->request_length - transfer->request_read)
+		length = transfer->request_length - transfer->request_read;
+	if (!request_reserve(transfer, length))
+		return false;
+	memcpy(transfer->request, data, length);
+	transfer->request_held = length;
+	transfer->request_at = 0;
+	transfer->hungry = false;
+	transfer_go_on(transfer);
+	return true;
+}
+
+size_t
+co_http_chunk(const CoHttpTransfer *transfer, const char **data)
+{
+	if (!transfer->in_flight || !transfer->paused)
+		return 0;
+	*data = transfer->body.data;
+	return transfer->body.length;
+}
+
+void
+co_http_chunk_done(CoHttp *http, CoHttpTransfer *transfer)
+{
+	(void) http;
+	if (!transfer->in_flight || !transfer->paused)
+		return;
+	transfer->handed_out += transfer->body.length;
+	transfer->body.length = 0;
+	transfer->paused = false;
+	transfer_go_on(transfer);
+}
+
+void
+co_http_abandon(CoHttp *http, CoHttpTransfer *transfer)
+{
+	sigset_t	saved;
+	CoTransfer **link = &http->finished;
+
+	signals_block(&saved);
+	if (transfer->in_flight)
+	{
+		(void) curl_multi_remove_handle(http->multi, transfer->easy);
+		transfer->in_flight = false;
+		transfer_resolved(transfer);
+		http->active--;
+	}
+	else
+	{
+		while (*link != NULL && *link != transfer)
+			link = &(*link)->next_finished;
+		if (*link != NULL)
+		{
+			*link = transfer->next_finished;
+			if (http->finished_tail == &transfer->next_finished)
+				http->finished_tail = link;
+		}
+	}
+	transfer->reusable = false;
+	transfer_put(transfer);
+	signals_drop_pipe();
+	signals_restore(&saved);
 }
 
 long

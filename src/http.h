@@ -43,6 +43,15 @@ typedef struct CoHttpRequest
 	size_t		body_length;
 	int			timeout;		/* whole transfer, ms, connect included */
 	void	   *owner;			/* handed back */
+
+	/* What passes through bit by bit, so that memory stays flat. */
+	const char *content_type;	/* of the body; NULL: application/json */
+	uint64_t	upload_length;	/* != 0: a POST without body, which comes by
+								 * co_http_supply(), so many bytes in all */
+	uint64_t	download_max;	/* != 0: the body of a 200 is handed out by
+								 * co_http_chunk(); a longer one is
+								 * CO_FAULT_TOO_LARGE */
+	int			stall;			/* ms without a byte; 0: no such limit */
 } CoHttpRequest;
 
 /* One finished transfer; body is valid until co_http_release(). */
@@ -84,6 +93,36 @@ extern int	co_http_room(const CoHttp *http);
 /* Begin a transfer.  False with outcome filled if that is not possible. */
 extern bool co_http_start(CoHttp *http, const CoHttpRequest *request,
 						  CoOutcome *outcome);
+
+/*
+ * The same for a transfer that passes through bit by bit.  *transfer names it
+ * until co_http_release() or co_http_abandon().  After each co_http_drive()
+ * look whether it wants something: what waits for the owner, waits for good.
+ */
+typedef struct CoTransfer CoHttpTransfer;
+extern bool co_http_start_stream(CoHttp *http, const CoHttpRequest *request,
+								 CoHttpTransfer **transfer, CoOutcome *outcome);
+
+/*
+ * How many bytes of the body are still to come, if the last ones supplied are
+ * used up; 0: not now.  Bytes supplied are copied, and at most
+ * CO_HTTP_CHUNK at a time; false if memory ran out.
+ */
+#define CO_HTTP_CHUNK (256 * 1024)
+extern uint64_t co_http_hungry(const CoHttpTransfer *transfer);
+extern bool co_http_supply(CoHttp *http, CoHttpTransfer *transfer,
+						   const char *data, size_t length);
+
+/*
+ * A full chunk of the answer, CO_HTTP_CHUNK bytes or little less, 0 if there
+ * is none; the transfer stands still until co_http_chunk_done().  The last
+ * bytes come with co_http_finished().
+ */
+extern size_t co_http_chunk(const CoHttpTransfer *transfer, const char **data);
+extern void co_http_chunk_done(CoHttp *http, CoHttpTransfer *transfer);
+
+/* End it; nothing more is heard of it. */
+extern void co_http_abandon(CoHttp *http, CoHttpTransfer *transfer);
 
 /* Milliseconds until co_http_drive() must be called again; -1: no timer. */
 extern long co_http_timeout(const CoHttp *http);
