@@ -255,6 +255,46 @@ CREATE TYPE clearout_result AS (
 );
 COMMENT ON TYPE clearout_result IS
 'what is known about an e-mail address; source says where from: service, stored, local or none';
+COMMENT ON COLUMN clearout_result.email IS
+'the address in normal form; as it was given if it has none';
+COMMENT ON COLUMN clearout_result.status IS
+'valid, invalid, catch_all or unknown; other words are possible';
+COMMENT ON COLUMN clearout_result.safe_to_send IS
+'yes, risky, no or unknown; other words are possible';
+COMMENT ON COLUMN clearout_result.sub_status IS
+'the service''s number for the reason, such as 406 (mailbox not found)';
+COMMENT ON COLUMN clearout_result.reason IS
+'the same in words, or why there is no answer';
+COMMENT ON COLUMN clearout_result.bounce_type IS
+'hard, soft, or null if no bounce is expected';
+COMMENT ON COLUMN clearout_result.disposable IS
+'is it an address of a throw-away service?';
+COMMENT ON COLUMN clearout_result.free IS
+'is it an address of a free provider?';
+COMMENT ON COLUMN clearout_result.role IS
+'does it belong to a role or group (info@, sales@)?';
+COMMENT ON COLUMN clearout_result.gibberish IS
+'does the local part look made up?';
+COMMENT ON COLUMN clearout_result.suggested_email IS
+'what may have been meant; not verified itself';
+COMMENT ON COLUMN clearout_result.account IS
+'the local part, as the service read it';
+COMMENT ON COLUMN clearout_result.domain IS
+'the domain, as the service read it';
+COMMENT ON COLUMN clearout_result.mx_record IS
+'the mail server of the domain';
+COMMENT ON COLUMN clearout_result.smtp_provider IS
+'who runs that mail server';
+COMMENT ON COLUMN clearout_result.ai_verdict IS
+'the service''s own sentence about the address';
+COMMENT ON COLUMN clearout_result.verified_at IS
+'when the service verified it; for a malformed address, now';
+COMMENT ON COLUMN clearout_result.time_taken IS
+'how long the service took';
+COMMENT ON COLUMN clearout_result.source IS
+'service: a call of this statement; stored: the table; local: malformed, no call; none: no answer';
+COMMENT ON COLUMN clearout_result.raw IS
+'the whole answer as the service gave it';
 
 CREATE FUNCTION clearout_verify(
 	email text,

@@ -25,8 +25,9 @@ WHERE type <> 'sequence' AND obj_description(objid, classid::regclass::name) IS 
 ORDER BY type, identity COLLATE "C";
 
 SELECT m.identity, a.attname
-FROM member m JOIN pg_attribute a ON a.attrelid = m.objid
-WHERE m.classid = 'pg_class'::regclass AND m.type IN ('table', 'view')
+FROM member m LEFT JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid
+	JOIN pg_attribute a ON a.attrelid = coalesce(t.typrelid, m.objid)
+WHERE (m.classid = 'pg_class'::regclass AND m.type IN ('table', 'view') OR t.typtype = 'c')
 	AND a.attnum > 0 AND NOT a.attisdropped
 	AND col_description(a.attrelid, a.attnum) IS NULL
 ORDER BY m.identity COLLATE "C", a.attnum;

@@ -662,10 +662,10 @@ subtest 'what a DBA sees' => sub {
 	my $seen = sub { value_of($node, sprintf $row, $_[0]) };
 
 	is($seen->(q{concat_ws('|', backend_type, application_name, datname, state)}), 'clearout worker|clearout worker|postgres|idle', 'an idle worker');
-	is($seen->('wait_event_type'), 'Extension', 'it waits');
-	is($seen->('wait_event'), $node->pg_version >= 17 ? 'ClearoutWorkerMain' : 'Extension', 'by the name that the release allows');
-	is(value_of($node, q{SELECT concat_ws('|', application_name, datname, wait_event_type) FROM pg_stat_activity WHERE backend_type = 'clearout launcher'}),
-		'clearout launcher|Extension', 'the launcher, in no database') or diag $node->safe_psql('postgres', q{SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'clearout%'});
+	my $waits = sub { 'Extension|' . ($node->pg_version >= 17 ? $_[0] : 'Extension') };
+	is($seen->(q{concat_ws('|', wait_event_type, wait_event)}), $waits->('ClearoutWorkerMain'), 'it waits, by the name that the release allows');
+	is(value_of($node, q{SELECT concat_ws('|', application_name, datname, wait_event_type, wait_event) FROM pg_stat_activity WHERE backend_type = 'clearout launcher'}),
+		'clearout launcher|' . $waits->('ClearoutLauncherMain'), 'the launcher, in no database') or diag $node->safe_psql('postgres', q{SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'clearout%'});
 
 	$api->hold(email => 'valid-seen@x.test');
 	my $caller = start_verify($node, 'valid-seen@x.test');
@@ -674,8 +674,8 @@ subtest 'what a DBA sees' => sub {
 	is($seen->('query'), 'calling the Clearout service', 'with what it does');
 	is($seen->('xact_start IS NULL AND backend_xmin IS NULL AND backend_xid IS NULL'), 't', 'and in no transaction');
 	is(value_of($node, "SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype = 'relation'"), 0, 'without a lock');
-	is(value_of($node, q{SELECT concat_ws('|', state, wait_event_type) FROM pg_stat_activity WHERE query LIKE '%valid-seen%' AND pid <> pg_backend_pid()}),
-		'active|Extension', 'the caller waits');
+	is(value_of($node, q{SELECT concat_ws('|', state, wait_event_type, wait_event) FROM pg_stat_activity WHERE query LIKE '%valid-seen%' AND pid <> pg_backend_pid()}),
+		'active|' . $waits->('ClearoutAnswer'), 'the caller waits');
 	is(value_of($node, q{SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.query LIKE '%valid-seen%' AND a.pid <> pg_backend_pid() AND l.relation = 'clearout_results'::regclass}),
 		0, 'without a lock on the results');
 	$api->release;
