@@ -12,7 +12,8 @@ PGFILEDESC  = "clearout - e-mail verification with the Clearout service"
 MODULE_big  = clearout
 
 # Pure modules include no server header; test/unit runs them without a server.
-PURE_OBJS   = src/address.o src/codec.o src/csv.o src/endpoint.o src/governor.o \
+PURE_OBJS   = src/address.o src/codec.o src/codec_find.o src/codec_json.o \
+              src/codec_lookup.o src/codec_request.o src/csv.o src/endpoint.o src/governor.o \
               src/headers.o src/http.o src/outcome.o src/retry.o src/timestamp.o \
               src/utf8.o
 OBJS        = $(PURE_OBJS) \

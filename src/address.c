@@ -504,6 +504,39 @@ co_address_normalize(const char *email, size_t length, char *out,
 	return error;
 }
 
+CoAddressError
+co_domain_normalize(const char *domain, size_t length, char *out, size_t out_size)
+{
+	const unsigned char *text = (const unsigned char *) domain;
+	char		normal[CO_ADDRESS_DOMAIN_MAX + LABEL_MAX + 1];
+	size_t		normal_length = 0;
+	CoAddressError error;
+
+	while (length > 0 && is_blank(text[0]))
+	{
+		text++;
+		length--;
+	}
+	while (length > 0 && is_blank(text[length - 1]))
+		length--;
+
+	if (length == 0)
+		error = CO_ADDRESS_DOMAIN_EMPTY;
+	else if (!is_clean(text, length))
+		error = CO_ADDRESS_BAD_ENCODING;
+	else
+		error = read_name(text, length, normal, &normal_length);
+
+	if (error == CO_ADDRESS_OK && normal_length >= out_size)
+		error = CO_ADDRESS_DOMAIN_TOO_LONG;
+	if (error != CO_ADDRESS_OK)
+		normal_length = 0;
+
+	memcpy(out, normal, normal_length);
+	out[normal_length] = '\0';
+	return error;
+}
+
 const char *
 co_address_error_text(CoAddressError error)
 {

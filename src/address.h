@@ -75,6 +75,13 @@ typedef enum CoAddressError
 extern CoAddressError co_address_normalize(const char *email, size_t length,
 										   char *out, size_t out_size);
 
+/*
+ * Likewise a domain on its own: lower-case A-labels, two of them at least,
+ * without a trailing dot.
+ */
+extern CoAddressError co_domain_normalize(const char *domain, size_t length,
+										  char *out, size_t out_size);
+
 /* The same as one lower-case English phrase without a period; NULL for OK. */
 extern const char *co_address_error_text(CoAddressError error);
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * codec.c
- *		Arguments -> JSON body, HTTP answer -> typed reply.
+ *		HTTP answer -> typed reply: verification and balance.
  *
  * Pure; one thread at a time.
  *
@@ -8,766 +8,15 @@
  * without guessing: only the verdict (status) and the address are insisted
  * on, every other field that is not what the API documents is NULL, and raw
  * keeps what came.  Words are open sets and are data.
- *
- * A document is parsed once, strictly.  Only if that fails is it mended and
- * parsed again: see mend().  Where a name occurs twice in an object the last
- * one counts, as in jsonb.
- *
- * jansson's json_object() must not be called: inside the server the name is
- * taken, and the call would land there.  Hence the #define below, which turns
- * a stray use into an undefined symbol, and json_pack() for what we build.
  *-------------------------------------------------------------------------
  */
 #include "codec.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define json_object jansson_json_object_off_limits
-#include <jansson.h>
-#undef json_object
-
-#include "address.h"
-#include "timestamp.h"
-#include "utf8.h"
-
-/*
- * Deeper nesting is refused: jansson recurses, and so does the server when it
- * reads the text as jsonb.  A real answer is three levels deep.
- */
-#define DEPTH_MAX 1000
-
-#define WORD_MAX 64				/* a longer word is no status */
-
-/* Enough of a message to fill CoOutcome.message even if it shrinks by half. */
-#define MESSAGE_BUFFER (2 * CO_MESSAGE_SIZE + 8)
-
-#define REPLACEMENT "\xEF\xBF\xBD"	/* U+FFFD in UTF-8 */
-
-/* A text of the answer on its way into the block of the reply. */
-typedef struct Field
-{
-	char	  **target;
-	const char *text;			/* NULL: absent */
-	size_t		length;
-} Field;
-
-/*
- * Where jansson puts a document while we look at it.
- *
- * jansson's lexer takes no notice when its buffer cannot grow: the character
- * is lost and the parse goes on, to a wrong value or, if it was a closing
- * quote, past the end of the buffer (seen with 2.14).  So it must never be
- * told that memory has run out: while it parses it draws on an arena of ours,
- * which jumps out of the parse instead.  The arena is released as a whole, so
- * nothing is lost by that, and no value needs to be freed one by one.
- *
- * The functions in force before, which may be somebody else's, are back in
- * their place whenever we return.
- */
-#define FIRST_CHUNK_SIZE	(32 * 1024) /* several times an ordinary answer */
-#define CHUNK_SIZE			(256 * 1024)
-
-typedef union Chunk
-{
-	union Chunk *next;
-	max_align_t align;
-} Chunk;
-
-static struct
-{
-	Chunk	   *chunks;			/* beyond the first; newest first */
-	char	   *free;			/* unused room of the newest one ... */
-	char	   *end;			/* ... and its end */
-	jmp_buf		no_memory;
-} arena;
-
-static max_align_t first_chunk[FIRST_CHUNK_SIZE / sizeof(max_align_t)];
-static bool allocation_failed;
-
-/* Forget the last document. */
-static void
-arena_reset(void)
-{
-	while (arena.chunks != NULL)
-	{
-		Chunk	   *next = arena.chunks->next;
-
-		free(arena.chunks);
-		arena.chunks = next;
-	}
-	arena.free = (char *) first_chunk;
-	arena.end = arena.free + sizeof(first_chunk);
-}
-
-static void *
-arena_malloc(size_t size)
-{
-	const size_t unit = sizeof(max_align_t);
-	void	   *memory;
-
-	if (size > SIZE_MAX / 2)
-		longjmp(arena.no_memory, 1);
-	size = (size + unit - 1) / unit * unit;
-	if (size > (size_t) (arena.end - arena.free))
-	{
-		size_t		room = size > CHUNK_SIZE ? size : CHUNK_SIZE;
-		Chunk	   *chunk = malloc(sizeof(Chunk) + room);
-
-		if (chunk == NULL)
-			longjmp(arena.no_memory, 1);
-		chunk->next = arena.chunks;
-		arena.chunks = chunk;
-		arena.free = (char *) (chunk + 1);
-		arena.end = arena.free + room;
-	}
-	memory = arena.free;
-	arena.free += size;
-	return memory;
-}
-
-static void
-arena_free(void *memory)
-{
-	(void) memory;				/* arena_reset() does it */
-}
-
-/* The document lives until the next arena_reset(): no json_decref(). */
-static const json_t *
-load(const char *text, size_t length, json_error_t *error)
-{
-	static json_malloc_t jansson_malloc;	/* static: they outlive a jump */
-	static json_free_t jansson_free;
-
-	arena_reset();
-	json_get_alloc_funcs(&jansson_malloc, &jansson_free);
-	json_set_alloc_funcs(arena_malloc, arena_free);
-	if (setjmp(arena.no_memory) == 0)
-	{
-		const json_t *loaded = json_loadb(text, length, 0, error);
-
-		json_set_alloc_funcs(jansson_malloc, jansson_free);
-		return loaded;
-	}
-	json_set_alloc_funcs(jansson_malloc, jansson_free);
-	allocation_failed = true;
-	return NULL;
-}
-
-/* Case-insensitive in ASCII, whatever the server's locale thinks of an i. */
-static char
-lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-}
-
-static bool
-equal_ignoring_case(const char *a, const char *b)
-{
-	for (; lower(*a) == lower(*b); a++, b++)
-	{
-		if (*a == '\0')
-			return true;
-	}
-	return false;
-}
-
-/*
- * Is a document nested deeper than DEPTH_MAX?  Asked before the parse.  Exact
- * for valid JSON; of anything else the parse takes care.
- */
-static bool
-is_too_deep(const char *text, size_t length)
-{
-	int			depth = 0;
-
-	for (size_t i = 0; i < length; i++)
-	{
-		switch (text[i])
-		{
-			case '"':
-				for (i++; i < length && text[i] != '"'; i++)
-				{
-					if (text[i] == '\\')
-						i++;
-				}
-				break;
-			case '[':
-			case '{':
-				if (++depth > DEPTH_MAX)
-					return true;
-				break;
-			case ']':
-			case '}':
-				depth--;
-				break;
-		}
-	}
-	return false;
-}
-
-/* The value of four hex digits, -1 if they are not. */
-static int
-hex4(const char *text, const char *end)
-{
-	int			value = 0;
-
-	if (end - text < 4)
-		return -1;
-	for (int i = 0; i < 4; i++)
-	{
-		char		c = lower(text[i]);
-
-		if (c >= '0' && c <= '9')
-			value = value * 16 + (c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value * 16 + (c - 'a' + 10);
-		else
-			return -1;
-	}
-	return value;
-}
-
-/* The value of a \uXXXX escape at text, -1 if there is none. */
-static int
-unicode_escape(const char *text, const char *end)
-{
-	if (end - text < 6 || text[0] != '\\' || text[1] != 'u')
-		return -1;
-	return hex4(text + 2, end);
-}
-
-/*
- * Write a document again without what is legal or nearly so but refused by
- * jansson, or cannot be kept in a jsonb: a stray byte in a text that nobody
- * looks at must not cost a paid answer.
- *
- *	 in strings, U+0000 and surrogates without their other half, both
- *	 written as escapes				become	\ufffd
- *	 in strings, invalid UTF-8		becomes U+FFFD, byte by byte
- *	 in strings, control characters become	blanks
- *	 integers beyond 64 bits		become	reals ("e0" is appended)
- *	 reals beyond a double's range	become	strings
- *
- * Everything else is copied, errors in the grammar included, for jansson to
- * refuse.  No input byte becomes more than three: the caller's buffer is
- * that large, and one byte more.  Returns the length.
- */
-static size_t
-mend(const char *text, size_t length, char *out)
-{
-	const char *p = text;
-	const char *end = text + length;
-	char	   *to = out;
-	bool		in_string = false;
-
-	while (p < end)
-	{
-		if (in_string)
-		{
-			int			escape = unicode_escape(p, end);
-			size_t		bytes;
-
-			if (escape >= 0xD800 && escape <= 0xDBFF)
-			{
-				int			other = unicode_escape(p + 6, end);
-
-				if (other >= 0xDC00 && other <= 0xDFFF)
-				{
-					memcpy(to, p, 12);
-					to += 12;
-					p += 12;
-					continue;
-				}
-			}
-			if (escape == 0 || (escape >= 0xD800 && escape <= 0xDFFF))
-			{
-				memcpy(to, "\\ufffd", 6);
-				to += 6;
-				p += 6;
-			}
-			else if (*p == '\\' && p + 1 < end &&
-					 (p[1] == '"' || p[1] == '\\'))
-			{
-				*to++ = *p++;
-				*to++ = *p++;
-			}
-			else if ((unsigned char) *p < 0x20)
-			{
-				*to++ = ' ';
-				p++;
-			}
-			else if ((bytes = co_utf8_length((const unsigned char *) p, end - p)) == 0)
-			{
-				memcpy(to, REPLACEMENT, 3);
-				to += 3;
-				p++;
-			}
-			else
-			{
-				in_string = *p != '"';
-				memcpy(to, p, bytes);
-				to += bytes;
-				p += bytes;
-			}
-		}
-		else if (*p == '-' || (*p >= '0' && *p <= '9'))
-		{
-			char	   *number = to;
-			char	   *number_end;
-			bool		integer = true;
-
-			while (p < end && strchr("+-.eE0123456789", *p) != NULL && *p != '\0')
-			{
-				if (*p == '.' || *p == 'e' || *p == 'E')
-					integer = false;
-				*to++ = *p++;
-			}
-
-			/* the shortest numbers that need it have 19 and 5 characters */
-			*to = '\0';
-			if (isinf(strtod(number, &number_end)) && number_end == to)
-			{
-				memmove(number + 1, number, to - number);
-				*number = '"';
-				to++;
-				*to++ = '"';
-			}
-			else if (integer && to - number >= 19)
-			{
-				errno = 0;
-				(void) strtoll(number, NULL, 10);
-				if (errno == ERANGE)
-				{
-					*to++ = 'e';
-					*to++ = '0';
-				}
-			}
-		}
-		else
-		{
-			in_string = *p == '"';
-			*to++ = *p++;
-		}
-	}
-	return to - out;
-}
-
-/*
- * Parse a body.  NULL with a word on why if it is no JSON document;
- * allocation_failed tells whether memory is to blame.
- */
-static const json_t *
-parse(const char *body, size_t length, char *why, size_t why_size)
-{
-	const json_t *document;
-	json_error_t error;
-	char	   *mended;
-	size_t		mended_length;
-
-	allocation_failed = false;
-
-	/* a byte order mark is not JSON, but harmless (RFC 8259 8.1) */
-	if (length >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0)
-	{
-		body += 3;
-		length -= 3;
-	}
-	if (length == 0)
-	{
-		snprintf(why, why_size, "the answer is empty");
-		return NULL;
-	}
-	if (is_too_deep(body, length))
-	{
-		snprintf(why, why_size, "the answer is nested too deeply");
-		return NULL;
-	}
-
-	document = load(body, length, &error);
-	if (document != NULL || allocation_failed)
-		return document;
-
-	if (length > (SIZE_MAX - 1) / 3 ||
-		(mended = malloc(3 * length + 1)) == NULL)
-	{
-		allocation_failed = true;
-		return NULL;
-	}
-	mended_length = mend(body, length, mended);
-	if (mended_length != length || memcmp(mended, body, length) != 0)
-		document = load(mended, mended_length, &error);
-	free(mended);
-	if (document == NULL && !allocation_failed)
-		snprintf(why, why_size, "the answer is not JSON: %s", error.text);
-	return document;
-}
-
-static void
-set_fault(CoOutcome *outcome, CoFault fault, const char *message)
-{
-	outcome->fault = fault;
-	co_message_set(outcome->message, sizeof(outcome->message), message,
-				   strlen(message));
-}
-
-/* A number written in digits and nothing else. */
-static bool
-read_digits(const char *text, int64_t max, int64_t *result)
-{
-	int64_t		value = 0;
-
-	if (*text == '\0')
-		return false;
-	for (; *text != '\0'; text++)
-	{
-		int			digit = *text - '0';
-
-		if (digit < 0 || digit > 9 || value > (max - digit) / 10)
-			return false;
-		value = value * 10 + digit;
-	}
-	*result = value;
-	return true;
-}
-
-/* A whole number from 0 to max, as a JSON integer or as a string of digits. */
-static bool
-read_whole(const json_t *json, int64_t max, int64_t *result)
-{
-	if (json_is_integer(json))
-	{
-		json_int_t	value = json_integer_value(json);
-
-		if (value < 0 || value > max)
-			return false;
-		*result = value;
-		return true;
-	}
-	if (json_is_string(json))
-		return read_digits(json_string_value(json), max, result);
-	return false;
-}
-
-/* Append to a buffer for as long as there is room. */
-static void
-append(char *buffer, size_t size, size_t *used, const char *text, size_t length)
-{
-	if (length > size - *used)
-		length = size - *used;
-	memcpy(buffer + *used, text, length);
-	*used += length;
-}
-
-/* What a failure envelope says.  Any part of it may be missing. */
-static void
-read_failure(const json_t *envelope, CoOutcome *outcome)
-{
-	const json_t *error = json_object_get(envelope, "error");
-	const json_t *message = json_object_get(error, "message");
-	char		text[MESSAGE_BUFFER];
-	size_t		used = 0;
-	int64_t		code;
-
-	outcome->fault = CO_FAULT_SERVICE;
-	if (read_whole(json_object_get(error, "code"), INT_MAX, &code))
-		outcome->code = (int) code;
-
-	if (json_is_string(error))
-		message = error;
-	if (json_is_string(message))
-		append(text, sizeof(text), &used, json_string_value(message),
-			   json_string_length(message));
-
-	/* "Validation failed" alone says little: the reasons name the field */
-	if (outcome->http_status == 400)
-	{
-		const json_t *reasons = json_object_get(error, "reasons");
-
-		for (size_t i = 0; i < json_array_size(reasons); i++)
-		{
-			const json_t *messages =
-				json_object_get(json_array_get(reasons, i), "messages");
-
-			for (size_t j = 0; j < json_array_size(messages); j++)
-			{
-				const json_t *detail = json_array_get(messages, j);
-
-				if (!json_is_string(detail) || used == sizeof(text))
-					continue;
-				if (used > 0)
-					append(text, sizeof(text), &used, "; ", 2);
-				append(text, sizeof(text), &used, json_string_value(detail),
-					   json_string_length(detail));
-			}
-		}
-	}
-	co_message_set(outcome->message, sizeof(outcome->message), text, used);
-}
-
-/*
- * Parse a body and look at its envelope.  Returns the data object of a
- * success, NULL with outcome filled otherwise.  The caller ends with
- * arena_reset() in any case.
- */
-static const json_t *
-open_envelope(int http_status, const char *body, size_t length,
-			  bool array_allowed, CoOutcome *outcome)
-{
-	bool		good_status = http_status >= 200 && http_status <= 299;
-	char		why[MESSAGE_BUFFER];
-	const json_t *envelope;
-	const json_t *data;
-	const char *word;
-
-	outcome->fault = CO_FAULT_NONE;
-	outcome->http_status = http_status;
-	outcome->code = 0;
-	outcome->message[0] = '\0';
-
-	if (http_status >= 300 && http_status <= 399)
-	{
-		outcome->fault = CO_FAULT_REDIRECT;
-		return NULL;
-	}
-
-	envelope = parse(body, length, why, sizeof(why));
-	if (envelope == NULL)
-	{
-		if (allocation_failed)
-			set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
-		else if (good_status)
-			set_fault(outcome, CO_FAULT_MALFORMED, why);
-		else
-			outcome->fault = CO_FAULT_SERVICE;	/* HTML or nothing, by and by */
-		return NULL;
-	}
-
-	if (array_allowed && json_is_array(envelope))
-		envelope = json_array_get(envelope, 0);
-
-	if (!good_status)
-	{
-		read_failure(envelope, outcome);
-		return NULL;
-	}
-	if (!json_is_object(envelope))
-	{
-		set_fault(outcome, CO_FAULT_MALFORMED, "the answer is not a JSON object");
-		return NULL;
-	}
-
-	word = json_string_value(json_object_get(envelope, "status"));
-	if (word == NULL || !equal_ignoring_case(word, "success"))
-	{
-		if ((word != NULL && equal_ignoring_case(word, "failed")) ||
-			json_is_object(json_object_get(envelope, "error")))
-			read_failure(envelope, outcome);
-		else
-			set_fault(outcome, CO_FAULT_MALFORMED,
-					  "the answer reports neither success nor failure");
-		return NULL;
-	}
-
-	data = json_object_get(envelope, "data");
-	if (array_allowed && json_is_array(data))
-		data = json_array_get(data, 0);
-	if (!json_is_object(data))
-	{
-		set_fault(outcome, CO_FAULT_MALFORMED, "the answer has no data");
-		return NULL;
-	}
-	return data;
-}
-
-/*
- * Fold a word of an open vocabulary, so that "Catch-All" and "catch_all" are
- * one: ASCII to lower case, blanks, hyphens and underscores between its parts
- * to one underscore, none at the ends.  Returns the length, 0 if this is no
- * string, an empty one or one that is too long.
- */
-static size_t
-fold_word(const json_t *json, char word[WORD_MAX + 1])
-{
-	const char *text = json_string_value(json);
-	size_t		length = 0;
-	bool		gap = false;
-
-	if (text == NULL)
-		return 0;
-	for (; *text != '\0'; text++)
-	{
-		if (strchr(" \t\r\n-_", *text) != NULL)
-		{
-			gap = length > 0;
-			continue;
-		}
-		if (length + (gap ? 1 : 0) >= WORD_MAX)
-			return 0;
-		if (gap)
-			word[length++] = '_';
-		gap = false;
-		word[length++] = lower(*text);
-	}
-	word[length] = '\0';
-	return length;
-}
-
-/* Yes and no are strings in this API; booleans are taken too. */
-static CoTernary
-read_ternary(const json_t *json)
-{
-	const char *text = json_string_value(json);
-
-	if (json_is_boolean(json))
-		return json_is_true(json) ? CO_TRUE : CO_FALSE;
-	if (text == NULL)
-		return CO_NULL;
-	if (equal_ignoring_case(text, "yes"))
-		return CO_TRUE;
-	if (equal_ignoring_case(text, "no"))
-		return CO_FALSE;
-	return CO_NULL;
-}
-
-static int64_t
-read_time(const json_t *json)
-{
-	const char *text = json_string_value(json);
-	int64_t		time;
-
-	if (text != NULL && co_timestamp_parse(text, &time))
-		return time;
-	return CO_NO_TIME;
-}
-
-static Field
-text_field(char **target, const json_t *json)
-{
-	Field		field = {target, json_string_value(json), json_string_length(json)};
-
-	if (field.length == 0)
-		field.text = NULL;
-	return field;
-}
-
-static Field
-word_field(char **target, const char *word, size_t length)
-{
-	Field		field = {target, length > 0 ? word : NULL, length};
-
-	return field;
-}
-
-/*
- * Write data as compact JSON, zero-terminated, into a new block with room for
- * so many bytes more behind it.  *used is what the text has taken.  guess is
- * how long the text may be: as long as its source, unless reals take more
- * digits than they came with.
- */
-static char *
-dump(const json_t *data, size_t guess, size_t more, size_t *used)
-{
-	/*
-	 * Fifteen digits give every decimal of up to fifteen digits back as it
-	 * was written: 0.1 with seventeen would be 0.10000000000000001.
-	 */
-	size_t		flags = JSON_COMPACT | JSON_REAL_PRECISION(15);
-
-	for (;;)
-	{
-		char	   *block;
-		size_t		length;
-
-		if (guess > SIZE_MAX - more - 1 ||
-			(block = malloc(guess + more + 1)) == NULL)
-			return NULL;
-		length = json_dumpb(data, block, guess, flags);
-		if (length > 0 && length <= guess)
-		{
-			/*
-			 * At the very end of a double's range fifteen digits may round to
-			 * a number beyond it.
-			 */
-			if (flags != JSON_COMPACT && memmem(block, length, "e308", 4) != NULL)
-				flags = JSON_COMPACT;
-			else
-			{
-				block[length] = '\0';
-				*used = length + 1;
-				return block;
-			}
-		}
-		free(block);
-		if (length == 0)
-			return NULL;		/* out of memory */
-		if (length > guess)
-			guess = length;
-	}
-}
-
-/*
- * Put raw and all texts into one block: an answer is then a single
- * allocation, and raw is what frees it.
- */
-static bool
-store_texts(const json_t *data, size_t guess, char **raw, const Field *fields,
-			int count)
-{
-	size_t		room = 0;
-	size_t		used;
-	char	   *block;
-
-	for (int i = 0; i < count; i++)
-	{
-		if (fields[i].text != NULL)
-			room += fields[i].length + 1;
-	}
-
-	block = dump(data, guess, room, &used);
-	if (block == NULL)
-		return false;
-	*raw = block;
-	for (int i = 0; i < count; i++)
-	{
-		if (fields[i].text == NULL)
-			continue;
-		memcpy(block + used, fields[i].text, fields[i].length);
-		block[used + fields[i].length] = '\0';
-		*fields[i].target = block + used;
-		used += fields[i].length + 1;
-	}
-	return true;
-}
-
-/*
- * Is the address of an answer the one that was asked for?  The service may
- * have folded it; we fold both.
- */
-static bool
-same_address(const json_t *json, const char *email)
-{
-	char		theirs[CO_ADDRESS_MAX + 1];
-	char		ours[CO_ADDRESS_MAX + 1];
-
-	if (!json_is_string(json))
-		return false;
-	if (equal_ignoring_case(json_string_value(json), email))
-		return true;
-	return co_address_normalize(json_string_value(json),
-								json_string_length(json),
-								theirs, sizeof(theirs)) == CO_ADDRESS_OK &&
-		co_address_normalize(email, strlen(email),
-							 ours, sizeof(ours)) == CO_ADDRESS_OK &&
-		strcmp(theirs, ours) == 0;
-}
+#include "codec_json.h"
 
 static void
 read_verify(const json_t *data, size_t guess, const char *email,
@@ -785,16 +34,16 @@ read_verify(const json_t *data, size_t guess, const char *email,
 	const size_t suffix = sizeof("_bounce") - 1;
 	int64_t		number;
 
-	if (address != NULL && !same_address(address, email))
+	if (address != NULL && !co_json_same_address(address, email))
 	{
-		set_fault(outcome, CO_FAULT_MISMATCH, "the answer is for another address");
+		co_json_set_fault(outcome, CO_FAULT_MISMATCH, "the answer is for another address");
 		return;
 	}
 
-	status_length = fold_word(json_object_get(data, "status"), status);
+	status_length = co_json_fold_word(json_object_get(data, "status"), status);
 	if (status_length == 0)
 	{
-		set_fault(outcome, CO_FAULT_MALFORMED, "the answer has no usable status");
+		co_json_set_fault(outcome, CO_FAULT_MALFORMED, "the answer has no usable status");
 		return;
 	}
 	if (strcmp(status, "catchall") == 0)
@@ -804,55 +53,55 @@ read_verify(const json_t *data, size_t guess, const char *email,
 	}
 
 	safe_to_send_length =
-		fold_word(json_object_get(data, "safe_to_send"), safe_to_send);
+		co_json_fold_word(json_object_get(data, "safe_to_send"), safe_to_send);
 
 	/* in places the service's words are "Hard bounce" and "Soft bounce" */
 	bounce_type_length =
-		fold_word(json_object_get(data, "bounce_type"), bounce_type);
+		co_json_fold_word(json_object_get(data, "bounce_type"), bounce_type);
 	if (bounce_type_length > suffix &&
 		strcmp(bounce_type + bounce_type_length - suffix, "_bounce") == 0)
 		bounce_type_length -= suffix;
 
 	{
-		const Field fields[] = {
-			word_field(&answer->status, status, status_length),
-			word_field(&answer->safe_to_send, safe_to_send, safe_to_send_length),
-			word_field(&answer->bounce_type, bounce_type, bounce_type_length),
-			text_field(&answer->reason, json_object_get(sub_status, "desc")),
-			text_field(&answer->suggested_email,
-					   json_object_get(data, "suggested_email_address")),
-			text_field(&answer->account, json_object_get(details, "account")),
-			text_field(&answer->domain, json_object_get(details, "domain")),
-			text_field(&answer->mx_record, json_object_get(details, "mx_record")),
-			text_field(&answer->smtp_provider,
-					   json_object_get(details, "smtp_provider")),
-			text_field(&answer->ai_verdict, json_object_get(data, "ai_verdict"))
+		const CoField fields[] = {
+			co_json_word_field(&answer->status, status, status_length),
+			co_json_word_field(&answer->safe_to_send, safe_to_send, safe_to_send_length),
+			co_json_word_field(&answer->bounce_type, bounce_type, bounce_type_length),
+			co_json_text_field(&answer->reason, json_object_get(sub_status, "desc")),
+			co_json_text_field(&answer->suggested_email,
+							   json_object_get(data, "suggested_email_address")),
+			co_json_text_field(&answer->account, json_object_get(details, "account")),
+			co_json_text_field(&answer->domain, json_object_get(details, "domain")),
+			co_json_text_field(&answer->mx_record, json_object_get(details, "mx_record")),
+			co_json_text_field(&answer->smtp_provider,
+							   json_object_get(details, "smtp_provider")),
+			co_json_text_field(&answer->ai_verdict, json_object_get(data, "ai_verdict"))
 		};
 
-		if (!store_texts(data, guess, &answer->raw, fields,
-						 sizeof(fields) / sizeof(fields[0])))
+		if (!co_json_store(data, guess, &answer->raw, fields,
+						   sizeof(fields) / sizeof(fields[0])))
 		{
-			set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
+			co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
 			return;
 		}
 	}
 
 	/* documented as an object; a bare number is taken as well */
-	if (read_whole(json_is_object(sub_status) ?
-				   json_object_get(sub_status, "code") : sub_status,
-				   INT_MAX, &number))
+	if (co_json_whole(json_is_object(sub_status) ?
+					  json_object_get(sub_status, "code") : sub_status,
+					  INT_MAX, &number))
 		answer->sub_status = (int) number;
 	else
 		answer->sub_status = -1;
 
-	answer->disposable = read_ternary(json_object_get(data, "disposable"));
-	answer->free = read_ternary(json_object_get(data, "free"));
-	answer->role = read_ternary(json_object_get(data, "role"));
-	answer->gibberish = read_ternary(json_object_get(data, "gibberish"));
-	answer->verified_on = read_time(json_object_get(data, "verified_on"));
+	answer->disposable = co_json_ternary(json_object_get(data, "disposable"));
+	answer->free = co_json_ternary(json_object_get(data, "free"));
+	answer->role = co_json_ternary(json_object_get(data, "role"));
+	answer->gibberish = co_json_ternary(json_object_get(data, "gibberish"));
+	answer->verified_on = co_json_time(json_object_get(data, "verified_on"));
 
 	if (json_is_integer(json_object_get(data, "time_taken")) &&
-		read_whole(json_object_get(data, "time_taken"), INT64_MAX, &number))
+		co_json_whole(json_object_get(data, "time_taken"), INT64_MAX, &number))
 		answer->time_taken = number;
 	else
 		answer->time_taken = -1;
@@ -865,10 +114,10 @@ co_decode_verify(int http_status, const char *body, size_t length,
 	const json_t *data;
 
 	memset(answer, 0, sizeof(*answer));
-	data = open_envelope(http_status, body, length, false, outcome);
+	data = co_json_open(http_status, body, length, CO_DATA_OBJECT, outcome, NULL);
 	if (data != NULL)
 		read_verify(data, length, email, answer, outcome);
-	arena_reset();
+	co_json_end();
 }
 
 /* A count; below zero (an overdrawn account) is none. */
@@ -879,7 +128,7 @@ read_count(const json_t *json)
 
 	if (json_is_integer(json) && json_integer_value(json) < 0)
 		return 0;
-	return read_whole(json, INT64_MAX, &number) ? number : -1;
+	return co_json_whole(json, INT64_MAX, &number) ? number : -1;
 }
 
 void
@@ -889,9 +138,9 @@ co_decode_credits(int http_status, const char *body, size_t length,
 	const json_t *data;
 
 	memset(answer, 0, sizeof(*answer));
-	data = open_envelope(http_status, body, length, true, outcome);
-	if (data != NULL && !store_texts(data, length, &answer->raw, NULL, 0))
-		set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
+	data = co_json_open(http_status, body, length, CO_DATA_FIRST, outcome, NULL);
+	if (data != NULL && !co_json_store(data, length, &answer->raw, NULL, 0))
+		co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
 	else if (data != NULL)
 	{
 		const json_t *credits = json_object_get(data, "credits");
@@ -904,28 +153,9 @@ co_decode_credits(int http_status, const char *body, size_t length,
 		answer->daily_limit_available =
 			read_count(json_object_get(credits, "available_daily_verify_limit"));
 		answer->daily_limit_reset =
-			read_time(json_object_get(credits, "reset_daily_verify_limit_date"));
+			co_json_time(json_object_get(credits, "reset_daily_verify_limit_date"));
 	}
-	arena_reset();
-}
-
-char *
-co_encode_verify(const char *email, int timeout_ms)
-{
-	json_t	   *request;
-	size_t		used;
-	char	   *body;
-
-	/* jansson checks the encoding; NULL is what it makes of bad UTF-8 */
-	if (timeout_ms > 0)
-		request = json_pack("{s:s,s:i}", "email", email, "timeout", timeout_ms);
-	else
-		request = json_pack("{s:s}", "email", email);
-	if (request == NULL)
-		return NULL;
-	body = dump(request, strlen(email) + 40, 0, &used);
-	json_decref(request);
-	return body;
+	co_json_end();
 }
 
 void

@@ -2,8 +2,9 @@
  * codec.h
  *		Arguments -> JSON body, HTTP answer -> typed reply.
  *
- * Pure, and the only file that includes jansson.h: its json_object() is also
- * a function of the server, and a call to it from here would land there.
+ * Pure.  codec.c has verification and balance, codec_find.c the finder,
+ * codec_lookup.c everything else, codec_request.c what is sent, and
+ * codec_json.c what they share.
  * Whatever bytes come in, the outcome is a typed answer or a typed fault.
  * Strings in a reply are valid UTF-8 without NUL; the reply owns them, in one
  * block that begins at raw: copy them, never free one.  Not for use by several
@@ -16,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "endpoint.h"
 #include "outcome.h"
 
 typedef enum CoTernary
@@ -67,11 +69,37 @@ typedef struct CoCreditsAnswer
 } CoCreditsAnswer;
 
 /*
- * Body of POST /email_verify/instant.  email is UTF-8; timeout_ms goes along
- * as "timeout", unless it is 0.  Returns a malloc'd zero-terminated string, or
- * NULL when memory ran out or email is no valid UTF-8.
+ * The answer of any other call: the finder, the single checks, look-ups.  What
+ * it says is in raw; only what the worker has to know is taken out of it.
  */
-extern char *co_encode_verify(const char *email, int timeout_ms);
+typedef struct CoLookupAnswer
+{
+	bool		found;			/* the service knows something; "nothing" is an
+								 * answer as well */
+	CoTernary	flag;			/* of a single check; CO_NULL elsewhere */
+	int64_t		told_on;		/* verified_on or found_on, or CO_NO_TIME */
+	char	   *queue_id;		/* not NULL: there is no answer yet, the service
+								 * goes on seeking under this name */
+	char	   *raw;			/* the data as above; NULL: there was none */
+	char	   *block;			/* what the two are in */
+} CoLookupAnswer;
+
+/* Who was found, read from the data that raw has. */
+typedef struct CoPerson
+{
+	char	   *email;			/* of the first candidate */
+	CoTernary	role;
+	CoTernary	business;
+	int			email_count;
+	char	  **emails;			/* of all candidates, in the service's order */
+	char	   *first_name;
+	char	   *last_name;
+	char	   *full_name;
+	char	   *domain;
+	char	   *company;
+	int			confidence_score;	/* -1 when absent */
+	int			credits_charged;	/* likewise */
+} CoPerson;
 
 /*
  * Decode what came back.  The caller has set outcome->sent and, on a
@@ -101,6 +129,44 @@ extern void co_decode_verify(int http_status, const char *body, size_t length,
 							 CoOutcome *outcome);
 extern void co_decode_credits(int http_status, const char *body, size_t length,
 							  CoCreditsAnswer *answer, CoOutcome *outcome);
+
+
+/* What separates name and domain of what the finder is asked. */
+#define CO_FIND_SEPARATOR '\x1F'
+
+/*
+ * The body of a POST, or the query of a GET with its question mark; "" where
+ * there is none.  asked is UTF-8: the key of the request; for "find", name and
+ * domain with CO_FIND_SEPARATOR between them; for "find_status" the queue id.
+ * timeout_ms goes along where the endpoint takes one, unless it is 0.  Returns
+ * a malloc'd zero-terminated string, or NULL when memory ran out or asked is
+ * no valid UTF-8.
+ */
+extern char *co_encode_body(CoEndpointId endpoint, const char *asked, int timeout_ms);
+extern char *co_encode_query(CoEndpointId endpoint, const char *asked);
+
+/*
+ * Decode what any endpoint of the kinds person and lookup has answered, as
+ * above.  Answers that say that there is nothing are answers: an empty list,
+ * and for the finder and reverse look-up a failure envelope with code 1027,
+ * for reverse look-up also one under HTTP 404.  An answer that says what it is
+ * about must be about what was asked; its spelling may differ.
+ *
+ * Where the service goes on seeking, *answer has the queue id and nothing
+ * else, whatever the outcome's fault (524 brings one with the fault).
+ */
+extern void co_decode_lookup(CoEndpointId endpoint, int http_status,
+							 const char *body, size_t length, const char *asked,
+							 CoLookupAnswer *answer, CoOutcome *outcome);
+
+extern void co_lookup_answer_free(CoLookupAnswer *answer);
+
+/*
+ * Read who was found from the raw of a finder's answer that found somebody.
+ * NULL when memory ran out, or if nobody is named there; else to be freed as
+ * one block.
+ */
+extern CoPerson *co_person_read(const char *raw);
 
 extern void co_verify_answer_free(CoVerifyAnswer *answer);
 extern void co_credits_answer_free(CoCreditsAnswer *answer);

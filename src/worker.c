@@ -840,7 +840,7 @@ start_call(CoFlight *flight)
 	CoOutcome	outcome = {0};
 	CoRateHeaders nothing;
 	int			timeout = Min(co_request_timeout, endpoint->timeout_max);
-	char	   *body = co_encode_verify(flight->utf8, timeout);
+	char	   *body = co_encode_body(flight->endpoint, flight->utf8, timeout);
 
 	if (paused != CO_PAUSE_NONE)
 	{

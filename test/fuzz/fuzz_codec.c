@@ -4,8 +4,9 @@
  *
  * Input that begins like JSON is the body of a 200, so that the unit tests'
  * cases are seeds as they stand.  Otherwise the first two bytes choose the
- * status, and the rest is the body.  Both decoders read it.  What they say is checked for the promises of codec.h: texts are
- * UTF-8 without NUL, raw is JSON that decodes to the same answer again.
+ * status, and the rest is the body.  All decoders read it.  What they say is
+ * checked for the promises of codec.h: texts are UTF-8 without NUL, raw is JSON
+ * that decodes to the same answer again.
  *-------------------------------------------------------------------------
  */
 #include <stdint.h>
@@ -181,6 +182,100 @@ check_credits(int http_status, const char *body, size_t length)
 	co_credits_answer_free(&answer);
 }
 
+/* What is asked of each endpoint; it never fails for that. */
+static const char *
+asked_of(CoEndpointId endpoint)
+{
+	switch (endpoint)
+	{
+		case CO_ENDPOINT_FIND:
+			return "Jane Doe\x1F" "corp.example";
+		case CO_ENDPOINT_REVERSE_DOMAIN:
+		case CO_ENDPOINT_MX:
+		case CO_ENDPOINT_WHOIS:
+			return "corp.example";
+		case CO_ENDPOINT_REVERSE_LINKEDIN:
+			return "https://www.linkedin.com/in/jane";
+		default:
+			return email;
+	}
+}
+
+static void
+check_person(const char *raw)
+{
+	CoPerson   *person = co_person_read(raw);
+
+	MUST(person != NULL && person->email_count > 0 && person->email == person->emails[0]);
+	for (int i = 0; i < person->email_count; i++)
+	{
+		MUST(person->emails[i] != NULL);
+		check_text(person->emails[i]);
+	}
+	check_text(person->first_name);
+	check_text(person->last_name);
+	check_text(person->full_name);
+	check_text(person->domain);
+	check_text(person->company);
+	MUST(person->confidence_score >= -1 && person->credits_charged >= -1);
+	free(person);
+}
+
+/* What raw has is the same answer again. */
+static void
+check_lookup_again(CoEndpointId endpoint, const CoLookupAnswer *first)
+{
+	const char *frame = "{\"status\":\"success\",\"data\":%s}";
+	size_t		size = strlen(frame) + strlen(first->raw) + 1;
+	char	   *body = malloc(size);
+	CoLookupAnswer second;
+	CoOutcome	outcome = {.sent = true};
+
+	snprintf(body, size, frame, first->raw);
+	co_decode_lookup(endpoint, 200, body, strlen(body), asked_of(endpoint), &second, &outcome);
+	MUST(outcome.fault == CO_FAULT_NONE && second.queue_id == NULL);
+	MUST(first->found == second.found && first->flag == second.flag &&
+		 first->told_on == second.told_on);
+	co_lookup_answer_free(&second);
+	free(body);
+}
+
+static void
+check_lookup(CoEndpointId endpoint, int http_status, const char *body, size_t length)
+{
+	CoLookupAnswer answer;
+	CoOutcome	outcome = {.sent = true};
+	json_t	   *data;
+
+	co_decode_lookup(endpoint, http_status, body, length, asked_of(endpoint), &answer, &outcome);
+
+	/* "nothing" comes under any status */
+	if (outcome.fault != CO_FAULT_NONE || answer.raw != NULL)
+		check_outcome(&outcome, http_status);
+	if (answer.queue_id != NULL)
+	{
+		MUST(co_endpoints[endpoint].kind == CO_KIND_PERSON);
+		MUST(answer.queue_id[0] != '\0' && strlen(answer.queue_id) <= 255);
+		MUST(!answer.found && answer.raw == NULL);
+		check_text(answer.queue_id);
+	}
+	else if (outcome.fault != CO_FAULT_NONE)
+		MUST(answer.raw == NULL && answer.block == NULL && !answer.found);
+	else if (answer.raw == NULL)
+		MUST(!answer.found);
+	else
+	{
+		check_text(answer.raw);
+		data = json_loads(answer.raw, 0, NULL);
+		MUST(data != NULL);
+		json_decref(data);
+		check_lookup_again(endpoint, &answer);
+		if (answer.found && co_endpoints[endpoint].kind == CO_KIND_PERSON)
+			check_person(answer.raw);
+	}
+	co_lookup_answer_free(&answer);
+}
+
 extern int	LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int
@@ -204,12 +299,17 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	}
 	check_verify(http_status, body, size);
 	check_credits(http_status, body, size);
+	for (int i = 0; i < CO_ENDPOINT_COUNT; i++)
+	{
+		if (co_endpoints[i].kind != CO_KIND_VERIFY)
+			check_lookup(i, http_status, body, size);
+	}
 
 	/* the same bytes as an address: sent as they are, or not at all */
 	text = malloc(size + 1);
 	memcpy(text, body, size);
 	text[size] = '\0';
-	request = co_encode_verify(text, http_status);
+	request = co_encode_body(CO_ENDPOINT_VERIFY, text, http_status);
 	if (request != NULL)
 	{
 		json_t	   *parsed = json_loads(request, 0, NULL);
@@ -217,6 +317,32 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		MUST(strcmp(json_string_value(json_object_get(parsed, "email")), text) == 0);
 		json_decref(parsed);
 	}
+	free(request);
+
+	/* as a query: nothing that is not unreserved, and the same bytes again */
+	request = co_encode_query(CO_ENDPOINT_AUTOCOMPLETE, text);
+	if (request != NULL)
+	{
+		const char *from = request + strlen("?query=");
+
+		MUST(strncmp(request, "?query=", 7) == 0);
+		for (const char *c = text; *c != '\0'; c++)
+		{
+			unsigned int byte = (unsigned char) *from++;
+
+			if (byte == '%')
+			{
+				MUST(sscanf(from, "%2X", &byte) == 1);
+				from += 2;
+			}
+			else
+				MUST(strchr(" &=+#?/", (int) byte) == NULL && byte > 0x20 && byte < 0x7F);
+			MUST(byte == (unsigned char) *c);
+		}
+		MUST(*from == '\0');
+	}
+	free(request);
+	request = co_encode_body(CO_ENDPOINT_FIND, text, http_status);
 	free(request);
 	free(text);
 	return 0;

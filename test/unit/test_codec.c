@@ -5,7 +5,8 @@
  * A case is a directory of ../cases/codec with the files
  *
  *		http	the HTTP status
- *		email	the address that was asked for; absent: the call is getcredits
+ *		endpoint the call, by its name; absent: verify or credits
+ *		email	what was asked for; absent, and no endpoint: getcredits
  *		input	the body
  *		expect	the outcome and every field that is not NULL
  *
@@ -50,6 +51,7 @@ typedef struct Case
 	char		name[100];
 	int			http;
 	bool		credits;
+	int			lookup;			/* endpoint of co_decode_lookup(); -1: none */
 	char		email[600];
 	char	   *input;
 	size_t		length;
@@ -104,6 +106,23 @@ read_case(const char *directory, const char *name, Case *c)
 		free(bytes);
 	}
 
+	c->lookup = -1;
+	bytes = read_file(directory, name, "endpoint", &length);
+	if (bytes != NULL)
+	{
+		if (length > 0 && bytes[length - 1] == '\n')
+			length--;
+		for (int i = 0; i < CO_ENDPOINT_COUNT; i++)
+		{
+			if (strlen(co_endpoints[i].name) == length &&
+				memcmp(co_endpoints[i].name, bytes, length) == 0)
+				c->lookup = i;
+		}
+		free(bytes);
+		if (c->lookup < 0)
+			return false;
+	}
+
 	c->input = read_file(directory, name, "input", &c->length);
 	return c->input != NULL;
 }
@@ -153,12 +172,50 @@ is_zero(const void *memory, size_t size)
 	return true;
 }
 
+static void
+print_person(FILE *out, const char *raw)
+{
+	CoPerson   *person = co_person_read(raw);
+
+	if (!CHECK(person != NULL, "nobody in %s", raw))
+		return;
+	CHECK(person->email_count > 0 && person->email == person->emails[0],
+		  "no first address in %s", raw);
+	for (int i = 0; i < person->email_count; i++)
+		print_text(out, "email", person->emails[i]);
+	print_ternary(out, "role", person->role);
+	print_ternary(out, "business", person->business);
+	print_text(out, "first_name", person->first_name);
+	print_text(out, "last_name", person->last_name);
+	print_text(out, "full_name", person->full_name);
+	print_text(out, "domain", person->domain);
+	print_text(out, "company", person->company);
+	print_number(out, "confidence_score", person->confidence_score, -1);
+	print_number(out, "credits_charged", person->credits_charged, -1);
+	free(person);
+}
+
+static void
+print_lookup(FILE *out, const Case *c, const CoLookupAnswer *answer)
+{
+	print_text(out, "queue_id", answer->queue_id);
+	if (answer->queue_id != NULL)
+		return;
+	fprintf(out, "found: %s\n", answer->found ? "true" : "false");
+	print_ternary(out, "flag", answer->flag);
+	print_number(out, "told_on", answer->told_on, CO_NO_TIME);
+	if (answer->found && co_endpoints[c->lookup].kind == CO_KIND_PERSON)
+		print_person(out, answer->raw);
+	print_text(out, "raw", answer->raw);
+}
+
 /* Decode, and show all that came of it; fault receives the kind. */
 static char *
 run_case(const Case *c, CoFault *fault)
 {
 	CoVerifyAnswer verify;
 	CoCreditsAnswer credits;
+	CoLookupAnswer lookup;
 	CoOutcome	outcome;
 	char	   *text = NULL;
 	size_t		size;
@@ -167,9 +224,13 @@ run_case(const Case *c, CoFault *fault)
 	/* what was there before must not matter */
 	memset(&verify, 0x55, sizeof(verify));
 	memset(&credits, 0x55, sizeof(credits));
+	memset(&lookup, 0x55, sizeof(lookup));
 	memset(&outcome, 0x55, sizeof(outcome));
 	outcome.sent = true;
-	if (c->credits)
+	if (c->lookup >= 0)
+		co_decode_lookup(c->lookup, c->http, c->input, c->length, c->email, &lookup,
+						 &outcome);
+	else if (c->credits)
 		co_decode_credits(c->http, c->input, c->length, &credits, &outcome);
 	else
 		co_decode_verify(c->http, c->input, c->length, c->email, &verify,
@@ -183,7 +244,17 @@ run_case(const Case *c, CoFault *fault)
 	print_number(out, "code", outcome.code, 0);
 	if (outcome.message[0] != '\0')
 		print_text(out, "message", outcome.message);
-	if (outcome.fault != CO_FAULT_NONE)
+	if (c->lookup >= 0)
+	{
+		/* a fault may bring a queue id, and nothing else */
+		if (outcome.fault == CO_FAULT_NONE || lookup.queue_id != NULL)
+			print_lookup(out, c, &lookup);
+		else
+			CHECK(is_zero(&lookup, sizeof(lookup)), "%s: not zeroed", c->name);
+		co_lookup_answer_free(&lookup);
+		CHECK(is_zero(&lookup, sizeof(lookup)), "%s: freed, but not zeroed", c->name);
+	}
+	else if (outcome.fault != CO_FAULT_NONE)
 		CHECK(c->credits ? is_zero(&credits, sizeof(credits)) :
 			  is_zero(&verify, sizeof(verify)), "%s: not zeroed", c->name);
 	else if (c->credits)
@@ -217,6 +288,9 @@ run_case(const Case *c, CoFault *fault)
 		print_text(out, "raw", verify.raw);
 	}
 	CHECK(outcome.sent, "%s: sent was changed", c->name);
+	fclose(out);
+	if (c->lookup >= 0)
+		return text;
 	if (c->credits)
 		co_credits_answer_free(&credits);
 	else
@@ -224,7 +298,6 @@ run_case(const Case *c, CoFault *fault)
 	CHECK(is_zero(c->credits ? (void *) &credits : (void *) &verify,
 				  c->credits ? sizeof(credits) : sizeof(verify)),
 		  "%s: freed, but not zeroed", c->name);
-	fclose(out);
 	return text;
 }
 
@@ -400,7 +473,7 @@ check_large(void)
 static void
 check_large_starved(void)
 {
-	Case		c = {.name = "large", .http = 200, .email = "a@b.example"};
+	Case		c = {.name = "large", .http = 200, .email = "a@b.example", .lookup = -1};
 	CoFault		fault;
 	char	   *expected;
 
@@ -457,7 +530,7 @@ check_cut(void)
 static void
 expect_encoded(const char *email, int timeout, const char *expected)
 {
-	char	   *body = co_encode_verify(email, timeout);
+	char	   *body = co_encode_body(CO_ENDPOINT_VERIFY, email, timeout);
 
 	if (expected == NULL)
 		CHECK(body == NULL, "\"%s\" became %s", email, body);
@@ -466,6 +539,25 @@ expect_encoded(const char *email, int timeout, const char *expected)
 			  "\"%s\" became %s, expected %s", email, body == NULL ? "NULL" : body,
 			  expected);
 	free(body);
+}
+
+static void
+expect_text(const char *what, char *text, const char *expected)
+{
+	if (expected == NULL)
+		CHECK(text == NULL, "%s became %s", what, text);
+	else
+		CHECK(text != NULL && strcmp(text, expected) == 0, "%s became %s, expected %s",
+			  what, text == NULL ? "NULL" : text, expected);
+	free(text);
+}
+
+static void
+expect_request(CoEndpointId endpoint, const char *asked, int timeout,
+			   const char *body, const char *query)
+{
+	expect_text(asked, co_encode_body(endpoint, asked, timeout), body);
+	expect_text(asked, co_encode_query(endpoint, asked), query);
 }
 
 static void
@@ -488,7 +580,7 @@ check_encode(void)
 	/* every character takes six in JSON */
 	{
 		char	   *email = repeat("", "\x01", 1000, "", "", "");
-		char	   *body = co_encode_verify(email, 1000);
+		char	   *body = co_encode_body(CO_ENDPOINT_VERIFY, email, 1000);
 
 		CHECK(body != NULL && strlen(body) == 6000 + strlen("{\"email\":\"\",\"timeout\":1000}"),
 			  "length %zu", body == NULL ? 0 : strlen(body));
@@ -496,13 +588,36 @@ check_encode(void)
 		free(email);
 	}
 
+	expect_request(CO_ENDPOINT_FIND, "J\xC3\xB6rg \"X\" M\x1F" "corp.example", 30000,
+				   "{\"name\":\"J\xC3\xB6rg \\\"X\\\" M\",\"domain\":\"corp.example\",\"timeout\":30000,\"queue\":true}", "");
+	expect_request(CO_ENDPOINT_FIND, "Jane\x1F", 0,
+				   "{\"name\":\"Jane\",\"domain\":\"\",\"queue\":true}", "");
+	expect_request(CO_ENDPOINT_FIND, "J\xFF\x1F" "corp.example", 1, NULL, "");
+	expect_request(CO_ENDPOINT_FIND, "Jane\x1F\xFF", 1, NULL, "");
+	expect_request(CO_ENDPOINT_FIND_STATUS, "a b/c?d&e=f+g%h", 1000, "",
+				   "?qid=a%20b%2Fc%3Fd%26e%3Df%2Bg%25h");
+	expect_request(CO_ENDPOINT_CATCHALL, "a@b.example", 90000,
+				   "{\"email\":\"a@b.example\",\"timeout\":90000}", "");
+	expect_request(CO_ENDPOINT_REVERSE_EMAIL, "a+b@c.example", 1000, "",
+				   "?email_address=a%2Bb%40c.example");
+	expect_request(CO_ENDPOINT_REVERSE_LINKEDIN, "https://x.example/in/j%C3%BC\xC3\xBC~-._\n", 0, "",
+				   "?url=https%3A%2F%2Fx.example%2Fin%2Fj%25C3%25BC%C3%BC~-._%0A");
+	expect_request(CO_ENDPOINT_REVERSE_DOMAIN, "corp.example", 0, "", "?name=corp.example");
+	expect_request(CO_ENDPOINT_AUTOCOMPLETE, "", 0, "", "?query=");
+	expect_request(CO_ENDPOINT_AUTOCOMPLETE, "\xED\xA0\x80", 0, "", NULL);
+	expect_request(CO_ENDPOINT_MX, "corp.example", 90000,
+				   "{\"domain\":\"corp.example\",\"timeout\":90000}", "");
+	expect_request(CO_ENDPOINT_NAME, "Jane", 8000, "{\"name\":\"Jane\",\"timeout\":8000}", "");
+	expect_request(CO_ENDPOINT_CREDITS, "", 8000, "", "");
+	expect_request(CO_ENDPOINT_ACCOUNT_LIMITS, "", 8000, "", "");
+
 	for (long n = 1; n < 100; n++)
 	{
 		char	   *body;
 
 		allocations = 0;
 		fail_at = n;
-		body = co_encode_verify("a@b.example", 1000);
+		body = co_encode_body(CO_ENDPOINT_VERIFY, "a@b.example", 1000);
 		fail_at = 0;
 		if (body != NULL)
 		{
