@@ -14,11 +14,11 @@ MODULE_big  = clearout
 # Pure modules include no server header; test/unit runs them without a server.
 PURE_OBJS   = src/address.o src/codec.o src/codec_find.o src/codec_json.o \
               src/codec_lookup.o src/codec_request.o src/csv.o src/endpoint.o src/governor.o \
-              src/headers.o src/http.o src/outcome.o src/retry.o src/timestamp.o \
+              src/headers.o src/hindrance.o src/http.o src/outcome.o src/retry.o src/timestamp.o \
               src/utf8.o
 OBJS        = $(PURE_OBJS) \
               src/arguments.o src/ask.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
-              src/flight.o src/functions.o src/guc.o src/hooks.o src/launcher.o \
+              src/flight.o src/functions.o src/gate.o src/guc.o src/hooks.o src/launcher.o \
               src/lookup.o src/makeway.o src/queue.o src/session.o src/slots.o \
               src/statement.o src/status.o src/store.o src/token.o \
               src/transaction.o src/worker.o

@@ -205,6 +205,40 @@ COMMENT ON COLUMN clearout_control.changed_at IS
 COMMENT ON COLUMN clearout_control.changed_by IS
 'by whom';
 
+-- Not dumped: it is about the account as it is now, as this database sees it.
+CREATE TABLE clearout_pauses (
+	service			text PRIMARY KEY,
+	cause			text NOT NULL,
+	reason			text NOT NULL,
+	since			timestamptz NOT NULL,
+	until			timestamptz,
+	http_status		integer NOT NULL,
+	code			integer NOT NULL,
+	own				boolean NOT NULL,
+	confirmed		boolean NOT NULL
+);
+
+COMMENT ON TABLE clearout_pauses IS
+'services that refuse all calls at present; written by the worker';
+COMMENT ON COLUMN clearout_pauses.service IS
+'verify, find, check, reverse, domain, name or other';
+COMMENT ON COLUMN clearout_pauses.cause IS
+'token, credits or daily limit';
+COMMENT ON COLUMN clearout_pauses.reason IS
+'what the service answered';
+COMMENT ON COLUMN clearout_pauses.since IS
+'when that was first met';
+COMMENT ON COLUMN clearout_pauses.until IS
+'when it ends, as far as known; null: when the cause is gone';
+COMMENT ON COLUMN clearout_pauses.http_status IS
+'the HTTP status of that answer';
+COMMENT ON COLUMN clearout_pauses.code IS
+'the number of the error in it; 0 if it had none';
+COMMENT ON COLUMN clearout_pauses.own IS
+'was a call of this service refused, or only one with the same token?';
+COMMENT ON COLUMN clearout_pauses.confirmed IS
+'does the account''s balance say the same?';
+
 SELECT pg_catalog.pg_extension_config_dump('clearout_queue', '');
 SELECT pg_catalog.pg_extension_config_dump(
 	pg_catalog.pg_get_serial_sequence('clearout_queue', 'id'), '');
@@ -424,8 +458,13 @@ COMMENT ON FUNCTION clearout_status_info() IS
 CREATE VIEW clearout_status AS
 	SELECT i.*,
 		pg_catalog.pg_stat_get_live_tuples('clearout_queue'::pg_catalog.regclass) AS queued,
-		(SELECT c.paused FROM clearout_control c) AS queue_paused
-	FROM clearout_status_info() i;
+		(SELECT c.paused FROM clearout_control c) AS queue_paused,
+		p.services AS paused_services,
+		p.since AS paused_since,
+		p.until AS paused_until
+	FROM clearout_status_info() i
+		CROSS JOIN (SELECT pg_catalog.string_agg(p.service, ', ' ORDER BY p.service) AS services,
+			min(p.since) AS since, max(p.until) AS until FROM clearout_pauses p) p;
 COMMENT ON VIEW clearout_status IS
 'the worker of this database: is it there, what does it do, what hinders it';
 COMMENT ON COLUMN clearout_status.worker_pid IS
@@ -472,13 +511,19 @@ COMMENT ON COLUMN clearout_status.queued IS
 'rows in clearout_queue, as an estimate';
 COMMENT ON COLUMN clearout_status.queue_paused IS
 'does the queue stand still since clearout_pause()?';
+COMMENT ON COLUMN clearout_status.paused_services IS
+'services that refuse all calls, such as verify; see reason and clearout_pauses';
+COMMENT ON COLUMN clearout_status.paused_since IS
+'since when';
+COMMENT ON COLUMN clearout_status.paused_until IS
+'until when, as far as known; null: until the cause is gone';
 
 --
 -- Privileges.  Nothing that spends credits or reads addresses is for PUBLIC.
 --
 
 REVOKE ALL ON clearout_results, clearout_spill, clearout_queue,
-	clearout_control, clearout_status FROM PUBLIC;
+	clearout_control, clearout_pauses, clearout_status FROM PUBLIC;
 REVOKE ALL ON FUNCTION clearout_verify(text, interval, interval, text),
 	clearout_verify(text[], interval, interval, text),
 	clearout_enqueue(text, integer),
@@ -525,7 +570,7 @@ BEGIN
 	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.%I', schema_name, t)
 	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue',
-					  'clearout_control', 'clearout_status']) AS t
+					  'clearout_control', 'clearout_pauses', 'clearout_status']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.clearout_status_info()', schema_name)

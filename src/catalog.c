@@ -24,13 +24,15 @@ fill(Oid schema, CoCatalog *catalog)
 	catalog->spill = get_relname_relid("clearout_spill", schema);
 	catalog->queue = get_relname_relid("clearout_queue", schema);
 	catalog->control = get_relname_relid("clearout_control", schema);
+	catalog->pauses = get_relname_relid("clearout_pauses", schema);
 }
 
 static bool
 is_complete(const CoCatalog *catalog)
 {
 	return OidIsValid(catalog->results) && OidIsValid(catalog->spill) &&
-		OidIsValid(catalog->queue) && OidIsValid(catalog->control);
+		OidIsValid(catalog->queue) && OidIsValid(catalog->control) &&
+		OidIsValid(catalog->pauses);
 }
 
 static void
@@ -42,7 +44,8 @@ require_complete(const CoCatalog *catalog)
 				 errmsg("table \"%s\" of the extension \"clearout\" is missing",
 						!OidIsValid(catalog->results) ? "clearout_results" :
 						!OidIsValid(catalog->spill) ? "clearout_spill" :
-						!OidIsValid(catalog->queue) ? "clearout_queue" : "clearout_control"),
+						!OidIsValid(catalog->queue) ? "clearout_queue" :
+						!OidIsValid(catalog->control) ? "clearout_control" : "clearout_pauses"),
 				 errhint("Run ALTER EXTENSION clearout UPDATE.")));
 }
 

@@ -19,6 +19,7 @@ typedef struct CoCatalog
 	Oid			spill;
 	Oid			queue;
 	Oid			control;
+	Oid			pauses;
 } CoCatalog;
 
 /* From the function that is being called.  Errors out if a table is missing. */

@@ -51,9 +51,10 @@ PG_FUNCTION_INFO_V1(clearout_queue_note);
 /* Noted in this transaction: rows from this id on may have come. */
 static bool noted = false;
 static int64 noted_from = 0;
+static bool noted_resume = false;
 
 static void
-tell_worker(int64 from)
+tell_worker(int64 from, bool resume)
 {
 	int			index;
 
@@ -66,6 +67,7 @@ tell_worker(int64 from)
 		if (!database->queue_news || from < database->queue_from)
 			database->queue_from = from;
 		database->queue_news = true;
+		database->resume |= resume;
 		co_worker_wake(database);
 		if (database->worker == NULL)
 			co_launcher_wake();
@@ -78,7 +80,7 @@ transaction_callback(XactEvent event, void *argument)
 {
 	(void) argument;
 	if (event == XACT_EVENT_COMMIT && noted)
-		tell_worker(noted_from);
+		tell_worker(noted_from, noted_resume);
 	else if (event == XACT_EVENT_PREPARE && noted)
 	{
 		int			index;
@@ -91,7 +93,7 @@ transaction_callback(XactEvent event, void *argument)
 	}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)
-		noted = false;
+		noted = noted_resume = false;
 }
 
 /*
@@ -110,7 +112,7 @@ co_queue_after_commit_prepared(void)
 		prepared = co_shared->database[index].queue_prepared;
 	LWLockRelease(co_shared->lock);
 	if (prepared)
-		tell_worker(0);
+		tell_worker(0, false);
 }
 
 void
@@ -127,6 +129,13 @@ co_queue_note(int64 id)
 	}
 	noted_from = noted ? Min(noted_from, id) : id;
 	noted = true;
+}
+
+void
+co_queue_note_resume(void)
+{
+	co_queue_note(0);
+	noted_resume = true;
 }
 
 /* ---------- statements, as the owner of the tables ---------- */
@@ -380,6 +389,7 @@ clearout_resume(PG_FUNCTION_ARGS)
 
 	require_writable("clearout_resume()");
 	write_pause(fcinfo, false);
+	co_queue_note_resume();
 	co_catalog_of_function(fcinfo, &catalog);
 	adopted = execute_as_owner(&catalog, &adopt_rows, &origin, " ");
 	PG_RETURN_INT64((int64) adopted);

@@ -16,8 +16,10 @@
 
 static HTAB *table = NULL;
 static MemoryContext context = NULL;
-static dlist_head lists[CO_FLIGHT_STATES];
+/* Those in no order of services are all in the first list of their state. */
+static dlist_head lists[CO_FLIGHT_STATES][CO_SERVICE_COUNT];
 static int	counts[CO_FLIGHT_STATES];
+static int	service_counts[CO_FLIGHT_STATES][CO_SERVICE_COUNT];
 
 void
 co_flights_init(void)
@@ -32,13 +34,52 @@ co_flights_init(void)
 	table = hash_create("clearout flights", 256, &control,
 						HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	for (int i = 0; i < CO_FLIGHT_STATES; i++)
-		dlist_init(&lists[i]);
+	{
+		for (int service = 0; service < CO_SERVICE_COUNT; service++)
+			dlist_init(&lists[i][service]);
+	}
+}
+
+static bool
+is_by_service(CoFlightState state)
+{
+	return state == CO_FLIGHT_WAITING || state == CO_FLIGHT_QUEUED;
 }
 
 dlist_head *
 co_flights(CoFlightState state)
 {
-	return &lists[state];
+	Assert(!is_by_service(state));
+	return &lists[state][0];
+}
+
+dlist_head *
+co_flights_of(CoFlightState state, CoService service)
+{
+	Assert(is_by_service(state));
+	return &lists[state][service];
+}
+
+int
+co_flight_count_of(CoFlightState state, CoService service)
+{
+	return service_counts[state][service];
+}
+
+/* The list that it belongs into. */
+static dlist_head *
+list_of(const CoFlight *flight)
+{
+	CoService	service = co_endpoints[flight->endpoint].service;
+
+	return &lists[flight->state][is_by_service(flight->state) ? service : 0];
+}
+
+static void
+count(const CoFlight *flight, int change)
+{
+	counts[flight->state] += change;
+	service_counts[flight->state][co_endpoints[flight->endpoint].service] += change;
 }
 
 int
@@ -97,8 +138,8 @@ find(CoEndpointId endpoint, const char *text, bool *found)
 		flight->endpoint = endpoint;
 		flight->taken_at = co_clock();
 		flight->state = CO_FLIGHT_NEW;
-		dlist_push_tail(&lists[CO_FLIGHT_NEW], &flight->node);
-		counts[CO_FLIGHT_NEW]++;
+		dlist_push_tail(list_of(flight), &flight->node);
+		count(flight, 1);
 	}
 	return flight;
 }
@@ -165,17 +206,17 @@ void
 co_flight_set_state(CoFlight *flight, CoFlightState state)
 {
 	dlist_delete(&flight->node);
-	counts[flight->state]--;
+	count(flight, -1);
 	flight->state = state;
-	counts[state]++;
-	dlist_push_tail(&lists[state], &flight->node);
+	count(flight, 1);
+	dlist_push_tail(list_of(flight), &flight->node);
 }
 
 void
 co_flight_return(CoFlight *flight)
 {
 	co_flight_line_up(flight);
-	dlist_move_head(&lists[flight->state], &flight->node);
+	dlist_move_head(list_of(flight), &flight->node);
 }
 
 bool
@@ -213,7 +254,7 @@ void
 co_flight_end(CoFlight *flight)
 {
 	dlist_delete(&flight->node);
-	counts[flight->state]--;
+	count(flight, -1);
 	if (flight->waiter != NULL)
 		pfree(flight->waiter);
 	if (flight->row != NULL)
@@ -224,6 +265,26 @@ co_flight_end(CoFlight *flight)
 	(void) hash_search(table, flight->key, HASH_REMOVE, NULL);
 }
 
+/* Returns how many are left. */
+static int
+sweep(dlist_head *list)
+{
+	dlist_mutable_iter iter;
+	int			left = 0;
+
+	dlist_foreach_modify(iter, list)
+	{
+		CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
+		TimestampTz until;
+
+		if (flight->row_count == 0 && !co_flight_is_awaited(flight, &until))
+			co_flight_end(flight);
+		else
+			left++;
+	}
+	return left;
+}
+
 void
 co_flights_sweep(void)
 {
@@ -231,28 +292,18 @@ co_flights_sweep(void)
 		CO_FLIGHT_NEW, CO_FLIGHT_WAITING, CO_FLIGHT_BACKOFF
 	};
 	static int	enough = SWEEP_MIN;
-	int			count = 0;
+	int			all = 0;
+	int			left = 0;
 
 	for (int i = 0; i < lengthof(states); i++)
-		count += counts[states[i]];
-	if (count < enough)
+		all += counts[states[i]];
+	if (all < enough)
 		return;
 
 	for (int i = 0; i < lengthof(states); i++)
 	{
-		dlist_mutable_iter iter;
-
-		dlist_foreach_modify(iter, &lists[states[i]])
-		{
-			CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
-			TimestampTz until;
-
-			if (flight->row_count == 0 && !co_flight_is_awaited(flight, &until))
-			{
-				co_flight_end(flight);
-				count--;
-			}
-		}
+		for (int service = 0; service < CO_SERVICE_COUNT; service++)
+			left += sweep(&lists[states[i]][service]);
 	}
-	enough = Max(SWEEP_MIN, 2 * count);
+	enough = Max(SWEEP_MIN, 2 * left);
 }

@@ -61,9 +61,15 @@ typedef struct CoFlight
 
 extern void co_flights_init(void);
 
-/* All flights of one state, oldest first. */
+/*
+ * All flights of one state, oldest first; those that wait for their turn
+ * (WAITING, QUEUED) by service, since one may take calls while another does
+ * not.
+ */
 extern dlist_head *co_flights(CoFlightState state);
+extern dlist_head *co_flights_of(CoFlightState state, CoService service);
 extern int	co_flight_count(CoFlightState state);
+extern int	co_flight_count_of(CoFlightState state, CoService service);
 
 /*
  * Let this caller wait for the flight of its key; a new one is made if there

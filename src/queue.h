@@ -83,6 +83,9 @@ extern bool co_queue_is_paused(void);
 /* Tell the worker at commit that rows from this id on may have come; 0: any. */
 extern void co_queue_note(int64 id);
 
+/* Likewise that clearout_resume() was called. */
+extern void co_queue_note_resume(void);
+
 /* COMMIT PREPARED has run: what it brought is not known here. */
 extern void co_queue_after_commit_prepared(void);
 

@@ -135,6 +135,7 @@ typedef struct CoDatabase
 
 	bool		queue_news;		/* rows may have come to clearout_queue ... */
 	int64		queue_from;		/* ... with ids from this one on */
+	bool		resume;			/* clearout_resume(): end all pauses */
 	bool		queue_prepared; /* a prepared transaction brings some */
 
 	int			token;			/* index of its token; -1: none */

@@ -168,6 +168,8 @@ table_of(const CoCatalog *catalog, CoTable table)
 			return catalog->queue;
 		case CO_TABLE_CONTROL:
 			return catalog->control;
+		case CO_TABLE_PAUSES:
+			return catalog->pauses;
 	}
 	return InvalidOid;			/* keep the compiler quiet */
 }

@@ -41,6 +41,7 @@
 #include "compat.h"
 #include "convert.h"
 #include "flight.h"
+#include "gate.h"
 #include "guc.h"
 #include "http.h"
 #include "lookup.h"
@@ -56,21 +57,16 @@
 #define CONNECT_TIMEOUT		10000	/* ms */
 #define BODY_MAX			(256 * 1024)
 
-/* While paused, one call in so many microseconds finds out whether it is over. */
-#define PAUSE_PROBE			INT64CONST(30000000)
-#define PAUSE_PROBE_LAST	INT64CONST(900000000)
+/* How long a balance enquiry may take; it is fast, or of no use. */
+#define BALANCE_TIMEOUT		10000	/* ms */
 /* Backoff of calls that failed, in microseconds. */
 #define RETRY_BASE			INT64CONST(200000)
 #define RETRY_CAP			INT64CONST(3600000000)
 
-/* When the queue stops sending to a service that seems to be down. */
-#define BREAKER_FAILURES	5
-#define BREAKER_FIRST		INT64CONST(1000000)
-#define BREAKER_LAST		INT64CONST(60000000)
-
 #define QUEUE_BUFFER		64
 #define QUEUE_RETRY			INT64CONST(2000000)
 #define TOKEN_RETRY			INT64CONST(1000000)
+#define TOKEN_POLL			INT64CONST(30000000)
 #define GOVERNOR_POLL		INT64CONST(1000000)
 #define LANDING_TIME		INT64CONST(500000)
 #define STORE_RETRY			INT64CONST(1000000)
@@ -101,25 +97,14 @@ static int64 token_read_at = 0;
 static bool draining = false;	/* start nothing; leave when all is landed */
 static int64 leave_at = INT64_MAX;	/* when draining: leave then in any case */
 
-/* The service refuses everybody: callers are told so at once. */
-static CoPause paused = CO_PAUSE_NONE;
-static int64 probe_at = 0;
-static int64 probe_delay = PAUSE_PROBE;
-static bool probing = false;	/* a call finds out whether it is over */
-static TimestampTz pause_since = 0; /* answers to calls begun before tell nothing */
-static CoReply pause_reply;
-static char pause_reason[CO_REASON_SIZE];
+/* The balance enquiry that is under way; owner of its transfer. */
+static CoTicket balance_ticket;
 
 /* The queue. */
 static bool queue_paused = false;	/* by clearout_pause() */
 static TimestampTz next_due = DT_NOEND; /* of the rows that wait for a retry */
 static int64 queue_look_at = 0; /* look at all of it again then; 0 = no need */
 static int64 queue_retry_at = 0;	/* it could not be read: not before then */
-static int	failures_in_row = 0;
-static int64 breaker_delay = 0;
-static int64 breaker_at = 0;	/* next probe of a service that seems to be
-								 * down; 0 = it seems to be up */
-static TimestampTz breaker_since = 0;	/* calls begun before are no probe */
 
 static int64 start_at = 0;		/* governor: ask again then; 0 = no need */
 static int64 look_again_at = 0; /* a table was locked against readers; 0 = no */
@@ -147,10 +132,10 @@ show_condition(void)
 		condition = CO_CONDITION_NOT_CONFIGURED;
 		reason = not_configured;
 	}
-	else if (paused != CO_PAUSE_NONE)
+	else if (co_gate_reason()[0] != '\0')
 	{
 		condition = CO_CONDITION_PAUSED;
-		reason = pause_reason;
+		reason = co_gate_reason();
 	}
 	if (condition == shown && condition == CO_CONDITION_WORKING)
 		return;
@@ -196,7 +181,7 @@ read_token(void)
 	hash = co_token_hash(fresh, co_base_url);
 	if (hash == token_hash)
 		explicit_bzero(fresh, sizeof(fresh));
-	else if (co_flight_count(CO_FLIGHT_IN_FLIGHT) > 0)
+	else if (co_flight_count(CO_FLIGHT_IN_FLIGHT) > 0 || co_gate_balance_asked())
 	{
 		/* Calls in flight are counted under the old one; let them land. */
 		explicit_bzero(fresh, sizeof(fresh));
@@ -212,8 +197,10 @@ read_token(void)
 		co_token_detach(mine->token);
 		mine->token = co_token_attach(hash, co_verify_rpm);
 		LWLockRelease(co_shared->lock);
+		/* The first one is not known to be another than before. */
+		if (token_hash != 0)
+			co_gate_lift();
 		token_hash = hash;
-		paused = CO_PAUSE_NONE;
 		not_configured[0] = '\0';
 		if (mine->token < 0)
 		{
@@ -276,7 +263,7 @@ reload(void)
 		return;
 	}
 	read_token();
-	paused = CO_PAUSE_NONE;
+	co_gate_lift();
 	if (mine->token >= 0)
 	{
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
@@ -571,6 +558,12 @@ look_up_new(void)
 
 /* ---------- calls ---------- */
 
+static CoService
+service_of(const CoFlight *flight)
+{
+	return co_endpoints[flight->endpoint].service;
+}
+
 static void
 set_last_error(const char *text)
 {
@@ -590,62 +583,6 @@ failure_reply(const CoOutcome *outcome, const CoDecision *decision)
 	reply.maybe_paid = decision->maybe_paid;
 	reply.outcome = *outcome;
 	return reply;
-}
-
-static void
-begin_pause(CoPause pause, const CoReply *reply, const char *text)
-{
-	int64		now = co_clock();
-
-	if (paused != pause)
-	{
-		ereport(LOG,
-				(errmsg("clearout: the service refuses all calls: %s", text),
-				 errdetail("A call now and then finds out whether that is over; what it refuses costs nothing.")));
-		probe_delay = PAUSE_PROBE;
-		pause_since = GetCurrentTimestamp();
-	}
-	else if (probing)
-		probe_delay = Min(probe_delay * 2, PAUSE_PROBE_LAST);
-	probing = false;
-	paused = pause;
-	pause_reply = *reply;
-	pause_reply.outcome.message[0] = '\0';	/* it is for one caller alone */
-	snprintf(pause_reason, sizeof(pause_reason), "The service refuses all calls: %s.", text);
-	probe_at = now + probe_delay;
-}
-
-/*
- * The service seems to be down: from the fifth failure in a row on, the queue
- * sends one call at a time, with growing pauses, until one is answered.  Who
- * waits himself may still try.
- */
-static void
-note_success(void)
-{
-	failures_in_row = 0;
-	breaker_delay = 0;
-	breaker_at = 0;
-}
-
-static void
-note_failure(const CoFlight *flight, const CoDecision *decision, int64 now)
-{
-	/* It refuses, so it is there. */
-	if (decision->error_class == CO_ERROR_BAD_INPUT ||
-		decision->action == CO_ACTION_WINDOW || decision->action == CO_ACTION_PAUSE)
-	{
-		note_success();
-		return;
-	}
-	/* All that were on the wire when it went down are one failure. */
-	if (breaker_at != 0 && flight->asked_at < breaker_since)
-		return;
-	if (++failures_in_row < BREAKER_FAILURES)
-		return;
-	breaker_delay = breaker_delay == 0 ? BREAKER_FIRST : Min(breaker_delay * 2, BREAKER_LAST);
-	breaker_at = now + breaker_delay;
-	breaker_since = GetCurrentTimestamp();
 }
 
 /* What becomes of the rows of the queue whose call has failed. */
@@ -713,9 +650,7 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 	if (decision.action != CO_ACTION_WINDOW)
 		set_last_error(text);
 	ereport(DEBUG1, (errmsg_internal("clearout: call failed: %s", text)));
-	note_failure(flight, &decision, now);
-	if (decision.action == CO_ACTION_PAUSE)
-		begin_pause(decision.pause, &reply, text);
+	co_gate_failure(service_of(flight), flight->ticket.started, outcome, &decision);
 
 	co_flight_set_sent(flight, false);
 	if (awaited && decision.action == CO_ACTION_WINDOW)
@@ -741,54 +676,47 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 		co_flight_end(flight);
 }
 
+/* Everybody who waits is told. */
+static void
+refuse_awaited(CoRefusal refusal, const char *message)
+{
+	for (int service = 0; service < CO_SERVICE_COUNT; service++)
+	{
+		while (co_flight_count_of(CO_FLIGHT_WAITING, service) > 0)
+			refuse(dlist_head_element(CoFlight, node, co_flights_of(CO_FLIGHT_WAITING, service)),
+				   refusal, message);
+	}
+}
+
 /* May another call be made at all?  Otherwise everybody who waits is told. */
 static bool
 may_call(void)
 {
 	int64		now = co_clock();
 
-	if (token_hash == 0 || paused == CO_PAUSE_UNAUTHORIZED)
+	/* The file may have been put right meanwhile. */
+	if ((token_hash == 0 || co_gate_is_unauthorized()) &&
+		now >= token_read_at + (co_flight_count(CO_FLIGHT_WAITING) > 0 ? TOKEN_RETRY : TOKEN_POLL))
 	{
-		/* The file may have been put right meanwhile. */
-		bool		due = now >= token_read_at + PAUSE_PROBE;
-
-		if (co_flight_count(CO_FLIGHT_WAITING) > 0)
-			due = now >= token_read_at + TOKEN_RETRY;
-		else if (paused != CO_PAUSE_NONE)
-			due = now >= probe_at;
-		if (due)
-		{
-			token_read_at = now;
-			if (co_http_url_error(co_base_url, co_allow_http) == NULL)
-				read_token();
-		}
+		token_read_at = now;
+		if (co_http_url_error(co_base_url, co_allow_http) == NULL)
+			read_token();
 	}
 	if (draining)
 		return false;
 	if (not_configured[0] != '\0')
 	{
-		while (co_flight_count(CO_FLIGHT_WAITING) > 0)
-			refuse(dlist_head_element(CoFlight, node, co_flights(CO_FLIGHT_WAITING)),
-				   CO_REFUSED_NOT_CONFIGURED, not_configured);
+		refuse_awaited(CO_REFUSED_NOT_CONFIGURED, not_configured);
 		return false;
 	}
-	if (store_retry_at != 0)
-		return false;
-	if (paused != CO_PAUSE_NONE)
-	{
-		if (now >= probe_at)
-			return true;
-		while (co_flight_count(CO_FLIGHT_WAITING) > 0)
-		{
-			CoFlight   *flight = dlist_head_element(CoFlight, node,
-													co_flights(CO_FLIGHT_WAITING));
+	return store_retry_at == 0;
+}
 
-			co_flight_answer(flight, &pause_reply);
-			end_waiting(flight);
-		}
-		return false;
-	}
-	return true;
+/* Come back to start calls then. */
+static void
+start_again_at(int64 when)
+{
+	start_at = start_at == 0 ? when : Min(start_at, when);
 }
 
 /* Ask the governor; if it agrees, the call is counted. */
@@ -812,28 +740,27 @@ governor_agrees(CoService service, bool interactive, CoTicket *ticket)
 	if (when > now)
 	{
 		/* The call that we wait for may be another database's. */
-		start_at = Min(when, now + GOVERNOR_POLL);
+		start_again_at(Min(when, now + GOVERNOR_POLL));
 		return false;
 	}
 	return true;
 }
 
 static void
-governor_end(CoFlight *flight, const CoOutcome *outcome, const CoRateHeaders *rate)
+governor_end(CoService service, const CoTicket *ticket, const CoOutcome *outcome,
+			 const CoRateHeaders *rate)
 {
-	CoService	service = co_endpoints[flight->endpoint].service;
-
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	mine->in_flight[service]--;
 	co_governor_end(&co_shared->token[mine->token].governor[service],
-					&flight->ticket, co_clock(), rate,
+					ticket, co_clock(), rate,
 					outcome->http_status == 429 || outcome->code == 1030,
 					outcome->sent);
 	LWLockRelease(co_shared->lock);
 }
 
 static void
-start_call(CoFlight *flight)
+start_call(CoFlight *flight, bool interactive)
 {
 	const CoEndpoint *endpoint = &co_endpoints[flight->endpoint];
 	CoHttpRequest request = {0};
@@ -842,11 +769,8 @@ start_call(CoFlight *flight)
 	int			timeout = Min(co_request_timeout, endpoint->timeout_max);
 	char	   *body = co_encode_body(flight->endpoint, flight->utf8, timeout);
 
-	if (paused != CO_PAUSE_NONE)
-	{
-		probe_at = co_clock() + probe_delay;	/* this is the probe */
-		probing = true;
-	}
+	co_gate_started(service_of(flight), interactive, flight->ticket.started,
+					(int64) timeout * 1000);
 	flight->attempts++;
 	flight->asked_at = GetCurrentTimestamp();
 	co_flight_set_state(flight, CO_FLIGHT_IN_FLIGHT);
@@ -867,7 +791,7 @@ start_call(CoFlight *flight)
 	if (body == NULL || !co_http_start(http, &request, &outcome))
 	{
 		co_rate_headers_init(&nothing);
-		governor_end(flight, &outcome, &nothing);
+		governor_end(service_of(flight), &flight->ticket, &outcome, &nothing);
 		decide(flight, &outcome);
 	}
 	else
@@ -884,70 +808,147 @@ is_room(void)
 		co_http_room(http) > 0;
 }
 
-/* Calls that somebody waits for.  False: nothing more can be started now. */
-static bool
-start_awaited(void)
+/* Calls that somebody waits for. */
+static void
+start_awaited(CoService service)
 {
-	while (co_flight_count(CO_FLIGHT_WAITING) > 0)
+	while (co_flight_count_of(CO_FLIGHT_WAITING, service) > 0)
 	{
 		CoFlight   *flight = dlist_head_element(CoFlight, node,
-												co_flights(CO_FLIGHT_WAITING));
+												co_flights_of(CO_FLIGHT_WAITING, service));
 		TimestampTz until;
+		int64		now = co_clock();
+		int64		when;
 
 		if (!co_flight_is_awaited(flight, &until))
 		{
 			end_waiting(flight);
 			continue;
 		}
-		if (!is_room() ||
-			!governor_agrees(co_endpoints[flight->endpoint].service, true, &flight->ticket))
-			return false;
-		start_call(flight);
-		if (paused != CO_PAUSE_NONE)
-			return false;		/* that was the probe, or the cause */
+		if (!co_gate_allows(service, true, now, &when))
+		{
+			/* The balance may be about to say that the pause is over. */
+			if (co_gate_balance_is_near(now))
+			{
+				start_again_at(co_gate_balance_near_until());
+				return;
+			}
+			co_flight_answer(flight, co_gate_reply(service));
+			end_waiting(flight);
+			continue;
+		}
+		if (!is_room() || !governor_agrees(service, true, &flight->ticket))
+			return;
+		start_call(flight, true);
 	}
-	return true;
 }
 
 /* Calls of the queue. */
 static void
-start_queued(void)
+start_queued(CoService service)
 {
-	while (co_flight_count(CO_FLIGHT_QUEUED) > 0 && !queue_paused)
+	while (co_flight_count_of(CO_FLIGHT_QUEUED, service) > 0 && !queue_paused)
 	{
 		CoFlight   *flight = dlist_head_element(CoFlight, node,
-												co_flights(CO_FLIGHT_QUEUED));
+												co_flights_of(CO_FLIGHT_QUEUED, service));
+		int64		when;
 
-		if (breaker_at != 0)
+		if (!co_gate_allows(service, false, co_clock(), &when))
 		{
-			int64		now = co_clock();
-
-			if (now < breaker_at)
-			{
-				start_at = start_at == 0 ? breaker_at : Min(start_at, breaker_at);
-				return;
-			}
-		}
-		if (!is_room() ||
-			!governor_agrees(co_endpoints[flight->endpoint].service, false, &flight->ticket))
+			if (when != CO_HINDRANCE_NEVER)
+				start_again_at(when);
 			return;
-		if (breaker_at != 0)
-			breaker_at = co_clock() + Max(breaker_delay, (int64) co_request_timeout * 1000);
-		start_call(flight);
-		if (paused != CO_PAUSE_NONE || breaker_at != 0)
-			return;				/* that was the probe */
+		}
+		if (!is_room() || !governor_agrees(service, false, &flight->ticket))
+			return;
+		start_call(flight, false);
+	}
+}
+
+/* Is there work for a service, which waits only for that? */
+static void
+look_for_work(bool *waiting)
+{
+	for (int service = 0; service < CO_SERVICE_COUNT; service++)
+		waiting[service] = co_flight_count_of(CO_FLIGHT_WAITING, service) > 0 ||
+			(co_flight_count_of(CO_FLIGHT_QUEUED, service) > 0 && !queue_paused);
+}
+
+/* Ask for the balance if that tells whether a pause is over. */
+static void
+ask_balance(void)
+{
+	CoHttpRequest request = {0};
+	CoOutcome	outcome = {0};
+	CoRateHeaders nothing;
+	bool		waiting[CO_SERVICE_COUNT];
+	int64		now = co_clock();
+
+	look_for_work(waiting);
+	if (!co_gate_wants_balance(waiting, now))
+		return;
+
+	/* The token may have been put right meanwhile. */
+	if (co_gate_is_unauthorized())
+	{
+		read_token();
+		if (draining || !co_gate_is_unauthorized())
+			return;
+	}
+	if (!governor_agrees(CO_SERVICE_OTHER, true, &balance_ticket))
+	{
+		co_gate_balance_later(start_at);
+		return;
+	}
+	co_gate_balance_started(balance_ticket.started);
+	request.url = url[CO_ENDPOINT_CREDITS];
+	request.authorization = authorization;
+	request.timeout = BALANCE_TIMEOUT;
+	request.owner = &balance_ticket;
+	if (!co_http_start(http, &request, &outcome))
+	{
+		co_rate_headers_init(&nothing);
+		governor_end(CO_SERVICE_OTHER, &balance_ticket, &outcome, &nothing);
+		co_gate_balance_landed(NULL, &outcome);
 	}
 }
 
 static void
+land_balance(CoHttpDone *done)
+{
+	CoCreditsAnswer answer = {0};
+
+	if (done->outcome.fault == CO_FAULT_NONE)
+		co_decode_credits(done->outcome.http_status, done->body, done->length,
+						  &answer, &done->outcome);
+	governor_end(CO_SERVICE_OTHER, &balance_ticket, &done->outcome, &done->rate);
+	co_gate_balance_landed(&answer, &done->outcome);
+	co_credits_answer_free(&answer);
+}
+
+/*
+ * Those who wait come first; none of the services always comes first of the
+ * three when places are few.
+ */
+static void
 start_calls(void)
 {
+	static int	turn = 0;
+
 	start_at = 0;
-	if (co_flight_count(CO_FLIGHT_WAITING) + co_flight_count(CO_FLIGHT_QUEUED) == 0 ||
-		!may_call())
+	if (!may_call())
 		return;
-	if (start_awaited())
-		start_queued();
+	ask_balance();
+	turn = (turn + 1) % CO_SERVICE_COUNT;
+	for (int i = 0; i < CO_SERVICE_COUNT; i++)
+		start_awaited((turn + i) % CO_SERVICE_COUNT);
+	for (int i = 0; i < CO_SERVICE_COUNT; i++)
+	{
+		CoService	service = (turn + i) % CO_SERVICE_COUNT;
+
+		if (co_flight_count_of(CO_FLIGHT_WAITING, service) == 0)
+			start_queued(service);
+	}
 }
 
 /* The backoff of some may be over. */
@@ -976,19 +977,14 @@ land(CoHttpDone *done)
 	if (done->outcome.fault == CO_FAULT_NONE)
 		co_decode_verify(done->outcome.http_status, done->body, done->length,
 						 flight->utf8, &answer, &done->outcome);
-	governor_end(flight, &done->outcome, &done->rate);
+	governor_end(service_of(flight), &flight->ticket, &done->outcome, &done->rate);
 
 	if (done->outcome.fault != CO_FAULT_NONE)
 	{
 		decide(flight, &done->outcome);
 		return;
 	}
-	if (paused != CO_PAUSE_NONE && flight->asked_at >= pause_since)
-	{
-		ereport(LOG, (errmsg("clearout: the service answers again")));
-		paused = CO_PAUSE_NONE;
-	}
-	note_success();
+	co_gate_success(service_of(flight), flight->ticket.started);
 	flight->answer.key = co_flight_key(flight);
 	flight->answer.verify = answer;
 	flight->answer.asked_at = flight->asked_at;
@@ -1005,7 +1001,10 @@ drive(void)
 	co_http_drive(http);
 	while (co_http_finished(http, &done))
 	{
-		land(&done);
+		if (done.owner == &balance_ticket)
+			land_balance(&done);
+		else
+			land(&done);
 		co_http_release(http, &done);
 	}
 }
@@ -1132,6 +1131,7 @@ check_notes(void)
 	bool		held;
 	bool		dropping;
 	bool		queue_news;
+	bool		resume;
 	int64		queue_from;
 
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
@@ -1143,7 +1143,8 @@ check_notes(void)
 	dropping = mine->dropping;
 	queue_news = mine->queue_news;
 	queue_from = mine->queue_from;
-	mine->queue_news = false;
+	resume = mine->resume;
+	mine->queue_news = mine->resume = false;
 	LWLockRelease(co_shared->lock);
 
 	if (queue_news)
@@ -1151,6 +1152,11 @@ check_notes(void)
 		co_queue_look_from(queue_from);
 		if (queue_from == 0)
 			queue_paused = co_queue_is_paused();
+	}
+	if (resume)
+	{
+		token_read_at = 0;
+		co_gate_lift();
 	}
 
 	/*
@@ -1193,12 +1199,18 @@ time_to_wait(void)
 		next = Min(next, Max(now, queue_retry_at));
 	if (next_due != DT_NOEND && rows_wanted() > 0)
 		next = Min(next, Max(queue_retry_at, now + Max(next_due - GetCurrentTimestamp(), 0)));
-	if (token_hash == 0 && co_flight_count(CO_FLIGHT_QUEUED) > 0)
-		next = Min(next, token_read_at + PAUSE_PROBE);
-	/* The probe, unless it waits for something else. */
-	if (paused != CO_PAUSE_NONE && co_flight_count(CO_FLIGHT_QUEUED) > 0 &&
-		!queue_paused && !draining && store_retry_at == 0 && start_at == 0)
-		next = Min(next, probe_at);
+	if (!draining && (token_hash == 0 || co_gate_is_unauthorized()) &&
+		co_flight_count(CO_FLIGHT_QUEUED) > 0)
+		next = Min(next, token_read_at + TOKEN_POLL);
+	if (!draining && store_retry_at == 0 && not_configured[0] == '\0')
+	{
+		bool		waiting[CO_SERVICE_COUNT];
+
+		look_for_work(waiting);
+		next = Min(next, co_gate_balance_at(waiting));
+	}
+	if (co_gate_write_at() != 0)
+		next = Min(next, co_gate_write_at());
 	dlist_foreach(iter, co_flights(CO_FLIGHT_BACKOFF))
 		next = Min(next, dlist_container(CoFlight, node, iter.cur)->retry_at);
 	if (curl >= 0)
@@ -1295,6 +1307,7 @@ run_loop(void)
 		start_calls();			/* what is stored made room for others */
 		if (merge_at != 0 && co_clock() >= merge_at)
 			merge_spill();
+		co_gate_write();
 		co_flights_sweep();
 
 		if (draining &&
@@ -1338,6 +1351,7 @@ co_worker_main(Datum argument)
 										 ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(turn_context);
 	co_flights_init();
+	co_gate_init();
 	make_engine();
 	wait_set = co_create_wait_event_set(3);
 	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
