@@ -28,7 +28,7 @@ PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \
               -Wno-missing-field-initializers -Wno-cast-function-type $(WERROR)
 SHLIB_LINK  = -lcurl -ljansson -lidn2
 
-REGRESS        = install normalize settings permissions security
+REGRESS        = install normalize settings permissions security report
 REGRESS_OPTS   = --inputdir=$(srcdir) --load-extension=clearout
 ENCODING       = UTF8
 NO_LOCALE      = 1

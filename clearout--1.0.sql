@@ -519,6 +519,293 @@ COMMENT ON COLUMN clearout_status.paused_until IS
 'until when, as far as known; null: until the cause is gone';
 
 --
+-- The report: what is known of a list of addresses, as a page to hand on.
+--
+-- Three steps, so that each has one concern: clearout_report() runs the
+-- caller's query, clearout_report_data() counts, clearout_report_page() draws.
+--
+
+CREATE FUNCTION clearout_report_data(emails text[] DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	schema_name name;
+	list text;
+	data jsonb;
+BEGIN
+	SELECT n.nspname INTO STRICT schema_name
+	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+	WHERE e.extname = 'clearout';
+
+	-- Without a list, all that is stored is the list.
+	list := CASE WHEN emails IS NULL
+		THEN format('SELECT r.email AS given, r.email FROM %I.clearout_results r', schema_name)
+		ELSE format('SELECT u.given, %I.clearout_normalize(u.given) AS email FROM unnest($1) AS u (given)',
+					schema_name) END;
+
+	EXECUTE format($query$
+		WITH list AS MATERIALIZED (%2$s),
+		address AS MATERIALIZED (
+			SELECT DISTINCT l.email COLLATE "C" AS email FROM list l WHERE l.email IS NOT NULL),
+		known AS MATERIALIZED (
+			SELECT a.email, r.status, r.safe_to_send, r.reason, r.bounce_type, r.disposable, r.free,
+				r.role, r.gibberish, r.suggested_email, r.smtp_provider, r.verified_at,
+				substring(a.email FROM '@(.*)$') AS domain
+			FROM address a LEFT JOIN %1$I.clearout_results r ON r.email = a.email)
+		SELECT jsonb_build_object(
+			'rows', (SELECT count(*) FROM list),
+			'nulls', (SELECT count(*) FROM list WHERE given IS NULL),
+			'malformed', (SELECT count(*) FROM list WHERE given IS NOT NULL AND email IS NULL),
+			'addresses', (SELECT count(*) FROM known),
+			'unverified', (SELECT count(*) FROM known WHERE status IS NULL),
+			'oldest', (SELECT min(verified_at) FROM known),
+			'newest', (SELECT max(verified_at) FROM known),
+			'status', (SELECT jsonb_agg(jsonb_build_array(s.word, s.number) ORDER BY s.number DESC, s.word)
+				FROM (SELECT status AS word, count(*) AS number FROM known
+					WHERE status IS NOT NULL GROUP BY 1) s),
+			'safe_to_send', (SELECT jsonb_agg(jsonb_build_array(s.word, s.number) ORDER BY s.number DESC, s.word)
+				FROM (SELECT coalesce(safe_to_send, 'not told') AS word, count(*) AS number FROM known
+					WHERE status IS NOT NULL GROUP BY 1) s),
+			'flags', (SELECT jsonb_build_array(
+					jsonb_build_array('disposable', count(*) FILTER (WHERE disposable)),
+					jsonb_build_array('role or group', count(*) FILTER (WHERE role)),
+					jsonb_build_array('free provider', count(*) FILTER (WHERE free)),
+					jsonb_build_array('gibberish', count(*) FILTER (WHERE gibberish)),
+					jsonb_build_array('a correction is suggested', count(suggested_email)))
+				FROM known),
+			'reasons', (SELECT jsonb_agg(jsonb_build_array(s.word, s.number) ORDER BY s.number DESC, s.word)
+				FROM (SELECT left(coalesce(reason, 'not told')
+						|| coalesce(' (' || bounce_type || ' bounce)', ''), 46) AS word, count(*) AS number
+					FROM known WHERE status IN ('invalid', 'unknown')
+					GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 12) s),
+			'domains', (SELECT jsonb_agg(jsonb_build_array(s.word, s.number, s.bad) ORDER BY s.number DESC, s.word)
+				FROM (SELECT left(domain, 46) AS word, count(*) AS number,
+						count(*) FILTER (WHERE status = 'invalid') AS bad
+					FROM known GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 15) s),
+			'providers', (SELECT jsonb_agg(jsonb_build_array(s.word, s.number) ORDER BY s.number DESC, s.word)
+				FROM (SELECT left(coalesce(smtp_provider, 'not told'), 46) AS word, count(*) AS number FROM known
+					WHERE status IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10) s),
+			'trend', (SELECT jsonb_agg(jsonb_build_object('month', t.month, 'status', t.statuses) ORDER BY t.month)
+				FROM (SELECT m.month, jsonb_object_agg(m.status, m.number) AS statuses
+					FROM (SELECT to_char(verified_at AT TIME ZONE 'UTC', 'YYYY-MM') AS month, status,
+							count(*) AS number
+						FROM known
+						WHERE verified_at >= date_trunc('month', now() AT TIME ZONE 'UTC')
+								AT TIME ZONE 'UTC' - interval '11 months'
+						GROUP BY 1, 2) m
+					GROUP BY 1) t),
+			'made_at', now())
+		$query$, schema_name, list)
+	INTO data USING emails;
+	RETURN data;
+END;
+$$;
+COMMENT ON FUNCTION clearout_report_data(text[]) IS
+'what clearout_report() shows, as figures: of these addresses, or of all that are stored';
+
+CREATE FUNCTION clearout_report_page(data jsonb, title text DEFAULT 'E-mail list report')
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+	colours constant jsonb := '{"valid": "#2e8b57", "invalid": "#c0392b", "catch_all": "#d99a1b",
+		"unknown": "#7f8c8d", "yes": "#2e8b57", "no": "#c0392b", "risky": "#d99a1b"}';
+	other constant text := '#5b6ee1';
+	addresses constant bigint := (data->>'addresses')::bigint;
+	verified constant bigint := addresses - (data->>'unverified')::bigint;
+	page text;
+	section record;
+	entry record;
+	chart text;
+	most bigint;
+	x numeric;
+	y numeric;
+	width numeric;
+	height numeric;
+	month_count int;
+	sum bigint;
+BEGIN
+	-- Words of the service and domains of strangers stand in it.
+	data := replace(replace(replace((data || jsonb_build_object('title', title))::text,
+		'&', '&amp;'), '<', '&lt;'), '>', '&gt;')::jsonb;
+
+	page := format($html$<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>
+<title>%1$s</title>
+<style>
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { margin-bottom: 0 } h2 { margin: 2.2rem 0 .4rem; font-size: 1.15rem } .when { color: #888; margin-top: 0 }
+dl { display: flex; flex-wrap: wrap; gap: .8rem 2.2rem; margin: 1.5rem 0 } dt { color: #888 } dd { margin: 0; font-size: 1.6rem }
+svg { width: 100%%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: currentColor }
+.none { color: #888 }
+</style></head><body>
+<h1>%1$s</h1><p class="when">made %2$s</p>
+$html$,
+		data->>'title',
+		to_char((data->>'made_at')::timestamptz, 'YYYY-MM-DD HH24:MI "UTC"'));
+
+	page := page || '<dl>';
+	FOR entry IN
+		SELECT * FROM (VALUES
+			('rows', data->>'rows'), ('different addresses', addresses::text),
+			('malformed', data->>'malformed'), ('empty', data->>'nulls'),
+			('not verified yet', data->>'unverified'),
+			('deliverable', CASE WHEN verified > 0 THEN
+				round(100.0 * coalesce((SELECT (e.value->>1)::bigint
+					FROM jsonb_array_elements(nullif(data->'status', 'null')) e
+					WHERE e.value->>0 = 'valid'), 0) / verified, 1) || ' %' ELSE '–' END)) AS v (name, figure)
+	LOOP
+		page := page || format('<div><dt>%s</dt><dd>%s</dd></div>', entry.name,
+			CASE WHEN entry.figure ~ '^\d+$'
+				THEN trim(to_char(entry.figure::bigint, '999,999,999,999,999')) ELSE entry.figure END);
+	END LOOP;
+	page := page || E'</dl>\n';
+
+	-- Shares: one bar each, all of it adding up to what has been verified.
+	FOR section IN
+		SELECT * FROM (VALUES ('status', 'Status'), ('safe_to_send', 'Safe to send')) AS v (key, heading)
+	LOOP
+		page := page || format('<h2>%s</h2>', section.heading);
+		IF verified = 0 THEN
+			page := page || E'<p class="none">Nothing has been verified.</p>\n';
+			CONTINUE;
+		END IF;
+		chart := '';
+		x := 0;
+		y := 0;
+		FOR entry IN
+			SELECT e.value->>0 AS word, (e.value->>1)::bigint AS number,
+				coalesce(colours->>(e.value->>0), other) AS colour
+			FROM jsonb_array_elements(data->section.key) WITH ORDINALITY e ORDER BY e.ordinality
+		LOOP
+			width := round(880.0 * entry.number / verified, 2);
+			chart := chart || format('<rect x="%s" y="0" width="%s" height="26" fill="%s"/>'
+				'<rect x="%s" y="%s" width="12" height="12" fill="%3$s"/><text x="%s" y="%s">%s: %s (%s %%)</text>',
+				x, width, entry.colour, (y::int % 3) * 290, 40 + (y::int / 3) * 22,
+				(y::int % 3) * 290 + 18, 50 + (y::int / 3) * 22,
+				entry.word,
+				trim(to_char(entry.number, '999,999,999,999,999')), round(100.0 * entry.number / verified, 1));
+			x := x + width;
+			y := y + 1;
+		END LOOP;
+		page := page || format(E'<svg viewBox="0 0 880 %s" role="img" aria-label="%s">%s</svg>\n',
+			40 + ceil(y / 3) * 22, section.heading, chart);
+	END LOOP;
+
+	-- Rankings: the widest bar is the most frequent word.
+	FOR section IN
+		SELECT * FROM (VALUES
+			('reasons', 'Why addresses are invalid or unknown', false),
+			('flags', 'What else was noticed', false),
+			('domains', 'Domains (red: invalid)', true),
+			('providers', 'Mail providers', false)) AS v (key, heading, with_bad)
+	LOOP
+		page := page || format('<h2>%s</h2>', section.heading);
+		SELECT max((e.value->>1)::bigint) INTO most
+		FROM jsonb_array_elements(nullif(data->section.key, 'null')) e;
+		IF coalesce(most, 0) = 0 THEN
+			page := page || E'<p class="none">None.</p>\n';
+			CONTINUE;
+		END IF;
+		chart := '';
+		y := 0;
+		FOR entry IN
+			SELECT e.value->>0 AS word, (e.value->>1)::bigint AS number, coalesce((e.value->>2)::bigint, 0) AS bad
+			FROM jsonb_array_elements(data->section.key) WITH ORDINALITY e ORDER BY e.ordinality
+		LOOP
+			width := round(480.0 * entry.number / most, 2);
+			chart := chart || format('<text x="300" y="%s" text-anchor="end">%s</text>'
+				'<rect x="310" y="%s" width="%s" height="14" fill="%s"/>', y + 14,
+				entry.word, y + 3, width, other);
+			IF section.with_bad THEN
+				chart := chart || format('<rect x="310" y="%s" width="%s" height="14" fill="%s"/>',
+					y + 3, round(480.0 * entry.bad / most, 2), colours->>'invalid');
+			END IF;
+			chart := chart || format('<text x="%s" y="%s">%s</text>', 316 + width, y + 14,
+				trim(to_char(entry.number, '999,999,999,999,999')));
+			y := y + 22;
+		END LOOP;
+		page := page || format(E'<svg viewBox="0 0 880 %s" role="img" aria-label="%s">%s</svg>\n',
+			y + 4, section.heading, chart);
+	END LOOP;
+
+	-- When it was verified: a column a month, by status.
+	page := page || '<h2>When the addresses were verified, by month</h2>';
+	month_count := coalesce(jsonb_array_length(nullif(data->'trend', 'null')), 0);
+	IF month_count = 0 THEN
+		page := page || E'<p class="none">Not in the last twelve months.</p>\n';
+	ELSE
+		SELECT max(s.total) INTO most
+		FROM (SELECT (SELECT sum(v.value::bigint) FROM jsonb_each_text(t.value->'status') v) AS total
+			FROM jsonb_array_elements(data->'trend') t) s;
+		chart := '';
+		x := 0;
+		FOR section IN
+			SELECT t.value->>'month' AS month, t.value->'status' AS statuses
+			FROM jsonb_array_elements(data->'trend') WITH ORDINALITY t ORDER BY t.ordinality
+		LOOP
+			y := 180;
+			sum := 0;
+			FOR entry IN
+				SELECT v.key, v.value::bigint AS number, coalesce(colours->>v.key, other) AS colour
+				FROM jsonb_each_text(section.statuses) v ORDER BY v.key DESC
+			LOOP
+				height := round(150.0 * entry.number / most, 2);
+				y := y - height;
+				sum := sum + entry.number;
+				chart := chart || format('<rect x="%s" y="%s" width="48" height="%s" fill="%s"/>',
+					x + 12, y, height, entry.colour);
+			END LOOP;
+			chart := chart || format('<text x="%s" y="%s" text-anchor="middle">%s</text>'
+				'<text x="%1$s" y="196" text-anchor="middle">%s</text>',
+				x + 36, y - 6, trim(to_char(sum, '999,999,999,999,999')), section.month);
+			x := x + 72;
+		END LOOP;
+		page := page || format(E'<svg viewBox="0 0 880 204" role="img" aria-label="Verified by month">%s</svg>\n', chart);
+	END IF;
+
+	RETURN page || E'</body></html>\n';
+END;
+$$;
+COMMENT ON FUNCTION clearout_report_page(jsonb, text) IS
+'draws what clearout_report_data() has counted: one HTML page without scripts and without links to anywhere';
+
+-- The caller's query is to run as he wrote it, with his search_path.  So none
+-- is set here, and all that is named is named with its schema.
+CREATE FUNCTION clearout_report(query text DEFAULT NULL, title text DEFAULT 'E-mail list report')
+RETURNS text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS $$
+DECLARE
+	schema_name name;
+	emails text[];
+	page text;
+BEGIN
+	SELECT n.nspname INTO STRICT schema_name
+	FROM pg_catalog.pg_extension e
+		JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+	WHERE e.extname OPERATOR(pg_catalog.=) 'clearout';
+
+	IF query IS NOT NULL THEN
+		EXECUTE pg_catalog.concat(
+			'SELECT COALESCE(pg_catalog.array_agg(q.email::pg_catalog.text), ARRAY[]::pg_catalog.text[]) FROM (',
+			query, E'\n) AS q (email)')
+		INTO emails;
+	END IF;
+	EXECUTE pg_catalog.format('SELECT %1$I.clearout_report_page(%1$I.clearout_report_data($1), $2)', schema_name)
+	INTO page USING emails, COALESCE(title, 'E-mail list report');
+	RETURN page;
+END;
+$$;
+COMMENT ON FUNCTION clearout_report(text, text) IS
+'a page (HTML, complete in itself) on the addresses in the first column of a query, or on all that are stored: what is known of them; asks nobody and spends nothing';
+
+--
 -- Privileges.  Nothing that spends credits or reads addresses is for PUBLIC.
 --
 
@@ -530,7 +817,9 @@ REVOKE ALL ON FUNCTION clearout_verify(text, interval, interval, text),
 	clearout_enqueue(text[], integer),
 	clearout_refresh(interval, bigint, integer),
 	clearout_retry(), clearout_pause(), clearout_resume(),
-	clearout_queue_note(), clearout_status_info() FROM PUBLIC;
+	clearout_queue_note(), clearout_status_info(),
+	clearout_report(text, text), clearout_report_data(text[]),
+	clearout_report_page(jsonb, text) FROM PUBLIC;
 GRANT SELECT ON clearout_status TO pg_monitor;
 GRANT EXECUTE ON FUNCTION clearout_status_info() TO pg_monitor;
 
@@ -573,7 +862,9 @@ BEGIN
 					  'clearout_control', 'clearout_pauses', 'clearout_status']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
-	SELECT 'EXECUTE', format('FUNCTION %I.clearout_status_info()', schema_name)
+	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
+	FROM unnest(ARRAY['clearout_status_info()', 'clearout_report(text, text)',
+					  'clearout_report_data(text[])', 'clearout_report_page(jsonb, text)']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
 	SELECT 'INSERT, UPDATE, DELETE', format('TABLE %I.%I', schema_name, t)

@@ -10,7 +10,8 @@ SELECT count(*) > 10 AS functions FROM member_function;
 -- What a function's text means must not depend on the caller's search_path.
 -- C functions look nothing up by it (those that run SQL set their own), and a
 -- body that was parsed when it was created has no names left to look up; the
--- others carry a search_path that ends with the temporary schema.
+-- others carry a search_path that ends with the temporary schema.  The one that
+-- has none runs its caller's query, and names all else with its schema.
 SELECT f.name, l.lanname, f.proconfig
 FROM member_function f JOIN pg_language l ON l.oid = f.prolang
 WHERE l.lanname NOT IN ('c', 'internal') AND f.prosqlbody IS NULL
