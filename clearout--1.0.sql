@@ -684,8 +684,9 @@ $html$,
 			FROM jsonb_array_elements(data->section.key) WITH ORDINALITY e ORDER BY e.ordinality
 		LOOP
 			width := round(880.0 * entry.number / verified, 2);
-			chart := chart || format('<rect x="%s" y="0" width="%s" height="26" fill="%s"/>'
-				'<rect x="%s" y="%s" width="12" height="12" fill="%3$s"/><text x="%s" y="%s">%s: %s (%s %%)</text>',
+			chart := chart || format('<rect x="%1$s" y="0" width="%2$s" height="26" fill="%3$s"/>'
+				'<rect x="%4$s" y="%5$s" width="12" height="12" fill="%3$s"/>'
+				'<text x="%6$s" y="%7$s">%8$s: %9$s (%10$s %%)</text>',
 				x, width, entry.colour, (y::int % 3) * 290, 40 + (y::int / 3) * 22,
 				(y::int % 3) * 290 + 18, 50 + (y::int / 3) * 22,
 				entry.word,
@@ -761,8 +762,8 @@ $html$,
 				chart := chart || format('<rect x="%s" y="%s" width="48" height="%s" fill="%s"/>',
 					x + 12, y, height, entry.colour);
 			END LOOP;
-			chart := chart || format('<text x="%s" y="%s" text-anchor="middle">%s</text>'
-				'<text x="%1$s" y="196" text-anchor="middle">%s</text>',
+			chart := chart || format('<text x="%1$s" y="%2$s" text-anchor="middle">%3$s</text>'
+				'<text x="%1$s" y="196" text-anchor="middle">%4$s</text>',
 				x + 36, y - 6, trim(to_char(sum, '999,999,999,999,999')), section.month);
 			x := x + 72;
 		END LOOP;

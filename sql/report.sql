@@ -30,6 +30,7 @@ SELECT clearout_report('SELECT email FROM customer WHERE false') LIKE '%<dt>rows
 SELECT page LIKE '%&lt;script&gt;alert(1)&lt;/script&gt; &amp;%' AS escaped,
 	page ~* '<script|<b>|href|src=|url\(' AS has_markup,
 	page LIKE '%<title>Q&amp;A &lt;1&gt;</title>%' AS title,
+	page LIKE '%>valid: 1 (33.3 \%)</text>%' AND page LIKE '%>' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM') || '</text>%' AS labels,
 	xmlparse(DOCUMENT regexp_replace(page, '<!DOCTYPE html>', '')) IS DOCUMENT AS well_formed
 FROM clearout_report('SELECT email FROM customer', 'Q&A <1>') AS page;
 
