@@ -1,3 +1,6 @@
+-- Lists that grow: a line more is a line more, whoever else adds one.
+\pset footer off
+\pset format unaligned
 -- The extension can be created in any schema, moved, and dropped without a
 -- trace.  The test database has it already.
 SELECT extversion, nspname, extrelocatable

@@ -1,3 +1,6 @@
+-- Lists that grow: a line more is a line more, whoever else adds one.
+\pset footer off
+\pset format unaligned
 -- Nothing that spends credits or reads addresses is for everybody.
 CREATE ROLE regress_clearout_plain;
 CREATE ROLE regress_clearout_verifier;

@@ -1,3 +1,6 @@
+-- Lists that grow: a line more is a line more, whoever else adds one.
+\pset footer off
+\pset format unaligned
 -- Rules that hold for every object of the extension, whoever adds the next one.
 CREATE VIEW member_function AS
 SELECT p.oid, p.oid::regprocedure::text AS name, p.prolang, p.prosecdef, p.proconfig, p.prosqlbody, p.proacl
