@@ -79,6 +79,14 @@ SET ROLE regress_clearout_monitor;
 SELECT count(*) FROM clearout_status;
 RESET ROLE;
 
+-- Who may have handlers called reads the answers, and tends no others'.
+CREATE ROLE regress_clearout_reactor;
+SELECT clearout_grant('regress_clearout_reactor', 'react');
+SELECT * FROM may('regress_clearout_reactor') EXCEPT SELECT * FROM may('regress_clearout_plain') ORDER BY 1, 2;
+SELECT clearout_revoke('regress_clearout_reactor', 'react');
+REVOKE USAGE ON SCHEMA public FROM regress_clearout_reactor;
+DROP ROLE regress_clearout_reactor;
+
 -- A word that is none; nothing is granted then.
 \set SHOW_CONTEXT never
 SELECT clearout_grant('regress_clearout_plain', 'everything');

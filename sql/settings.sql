@@ -32,6 +32,8 @@ SET clearout.on_error = 'ignore';	-- 22023
 SET clearout.request_slots = 100;	-- 55P02
 SET clearout.max_parallel = 10;	-- 55P02
 SET clearout.verify_rpm = 100;	-- 55P02
+SET clearout.handler_timeout = '1s';	-- 55P02
+SET clearout.handler_attempts = 3;	-- 55P02
 \set VERBOSITY default
 
 SET clearout.wait_timeout = '1min';
@@ -57,6 +59,7 @@ SET clearout.proxy = '';	-- 42501
 SET clearout.ca_file = '';	-- 42501
 SET clearout.auth_scheme = 'token';	-- 42501
 SET clearout.statement_limit = 0;	-- 42501
+SET clearout.notify_channel = 'x';	-- 42501
 SHOW clearout.proxy;	-- 42501, it may hold a password
 \set VERBOSITY default
 RESET ROLE;

@@ -16,36 +16,62 @@
 
 #include "catalog.h"
 
+/* Every table that the library works on, and where its OID is kept. */
+static const struct
+{
+	const char *name;
+	size_t		offset;
+}			tables[] = {
+	{"clearout_results", offsetof(CoCatalog, results)},
+	{"clearout_spill", offsetof(CoCatalog, spill)},
+	{"clearout_queue", offsetof(CoCatalog, queue)},
+	{"clearout_control", offsetof(CoCatalog, control)},
+	{"clearout_pauses", offsetof(CoCatalog, pauses)},
+	{"clearout_handlers", offsetof(CoCatalog, handlers)},
+	{"clearout_outbox", offsetof(CoCatalog, outbox)}
+};
+
+static Oid *
+place_of(CoCatalog *catalog, int i)
+{
+	return (Oid *) ((char *) catalog + tables[i].offset);
+}
+
 static void
 fill(Oid schema, CoCatalog *catalog)
 {
 	catalog->schema = schema;
-	catalog->results = get_relname_relid("clearout_results", schema);
-	catalog->spill = get_relname_relid("clearout_spill", schema);
-	catalog->queue = get_relname_relid("clearout_queue", schema);
-	catalog->control = get_relname_relid("clearout_control", schema);
-	catalog->pauses = get_relname_relid("clearout_pauses", schema);
+	for (int i = 0; i < lengthof(tables); i++)
+		*place_of(catalog, i) = get_relname_relid(tables[i].name, schema);
+}
+
+/* The name of a table that is not there; NULL if all are. */
+static const char *
+missing_table(CoCatalog *catalog)
+{
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		if (!OidIsValid(*place_of(catalog, i)))
+			return tables[i].name;
+	}
+	return NULL;
 }
 
 static bool
-is_complete(const CoCatalog *catalog)
+is_complete(CoCatalog *catalog)
 {
-	return OidIsValid(catalog->results) && OidIsValid(catalog->spill) &&
-		OidIsValid(catalog->queue) && OidIsValid(catalog->control) &&
-		OidIsValid(catalog->pauses);
+	return missing_table(catalog) == NULL;
 }
 
 static void
-require_complete(const CoCatalog *catalog)
+require_complete(CoCatalog *catalog)
 {
-	if (!is_complete(catalog))
+	const char *missing = missing_table(catalog);
+
+	if (missing != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s\" of the extension \"clearout\" is missing",
-						!OidIsValid(catalog->results) ? "clearout_results" :
-						!OidIsValid(catalog->spill) ? "clearout_spill" :
-						!OidIsValid(catalog->queue) ? "clearout_queue" :
-						!OidIsValid(catalog->control) ? "clearout_control" : "clearout_pauses"),
+				 errmsg("table \"%s\" of the extension \"clearout\" is missing", missing),
 				 errhint("Run ALTER EXTENSION clearout UPDATE.")));
 }
 

@@ -20,6 +20,8 @@ typedef struct CoCatalog
 	Oid			queue;
 	Oid			control;
 	Oid			pauses;
+	Oid			handlers;
+	Oid			outbox;
 } CoCatalog;
 
 /* From the function that is being called.  Errors out if a table is missing. */

@@ -32,6 +32,7 @@
 
 #include "arguments.h"
 #include "guc.h"
+#include "handlers.h"
 #include "lookup.h"
 #include "queue.h"
 #include "slots.h"
@@ -392,6 +393,7 @@ clearout_resume(PG_FUNCTION_ARGS)
 	co_queue_note_resume();
 	co_catalog_of_function(fcinfo, &catalog);
 	adopted = execute_as_owner(&catalog, &adopt_rows, &origin, " ");
+	co_handlers_adopt(&catalog);
 	PG_RETURN_INT64((int64) adopted);
 }
 

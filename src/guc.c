@@ -38,6 +38,9 @@ int			co_on_error = CO_ON_ERROR_ERROR;
 int			co_verify_rpm = 0;
 int			co_statement_limit = 1000;
 bool		co_precheck = true;
+int			co_handler_timeout = 10000;
+int			co_handler_attempts = 10;
+char	   *co_notify_channel = NULL;
 
 static const struct config_enum_entry auth_schemes[] = {
 	{"bearer", CO_AUTH_BEARER, false},
@@ -88,6 +91,17 @@ check_databases(char **newval, void **extra, GucSource source)
 	list_free(names);
 	pfree(copy);
 	return good;
+}
+
+static bool
+check_notify_channel(char **newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (strlen(*newval) < NAMEDATALEN)
+		return true;
+	GUC_check_errdetail("The name of a channel is shorter than %d bytes.", NAMEDATALEN);
+	return false;
 }
 
 CoOnError
@@ -266,6 +280,30 @@ co_guc_init(void)
 							 true,
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.handler_timeout",
+							"Sets the time that a call of a handler may take.",
+							"A call that takes longer is cancelled, and counts as failed.",
+							&co_handler_timeout,
+							10000, 10, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.handler_attempts",
+							"Sets how often a handler is called at most with an answer that it fails on.",
+							"The calls are made with growing pauses; after the last one the row of clearout_outbox stays with its error.",
+							&co_handler_attempts,
+							10, 1, 1000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("clearout.notify_channel",
+							   "Names the channel on which stored answers are notified.",
+							   "The payload is clearout_results.id of the row, never the address. Empty means none.",
+							   &co_notify_channel,
+							   "",
+							   PGC_SUSET, 0,
+							   check_notify_channel, NULL, NULL);
 
 	MarkGUCPrefixReserved("clearout");
 }

@@ -38,6 +38,9 @@ extern int	co_on_error;
 extern int	co_verify_rpm;
 extern int	co_statement_limit;
 extern bool co_precheck;
+extern int	co_handler_timeout; /* ms */
+extern int	co_handler_attempts;
+extern char *co_notify_channel;
 
 extern void co_guc_init(void);
 

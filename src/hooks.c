@@ -27,6 +27,7 @@
 
 #include "catalog.h"
 #include "hooks.h"
+#include "reactor.h"
 #include "slots.h"
 
 static object_access_hook_type previous_object_access_hook = NULL;
@@ -66,6 +67,7 @@ at_commit(void)
 			}
 			database->recheck = true;
 			co_worker_wake(database);
+			co_reactor_wake(database);
 			co_launcher_wake();
 		}
 	}
@@ -100,6 +102,7 @@ co_hooks_after_commit_prepared(void)
 		{
 			database->recheck = true;
 			co_worker_wake(database);
+			co_reactor_wake(database);
 		}
 		else if (database->state == CO_DATABASE_ABSENT)
 		{

@@ -41,6 +41,7 @@
 #include "compat.h"
 #include "guc.h"
 #include "launcher.h"
+#include "reactor.h"
 #include "slots.h"
 
 /* Workers that look whether their database has the extension, at once. */
@@ -188,7 +189,9 @@ start_worker(int index)
 	if (reason != NULL)
 	{
 		co_database_refuse(database, reason);
-		database->state = CO_DATABASE_UNUSED;
+		database->state = CO_DATABASE_ABSENT;	/* and then UNUSED */
+		co_reactor_evict(database);
+		co_launcher_wake();
 		LWLockRelease(co_shared->lock);
 		pfree(reason);
 		return;
@@ -265,7 +268,8 @@ tend_databases(void)
 		TimestampTz start_at;
 
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
-		if (database->state == CO_DATABASE_ABSENT && database->holds == 0)
+		if (database->state == CO_DATABASE_ABSENT && database->holds == 0 &&
+			co_reactor_is_gone(database))
 			database->state = CO_DATABASE_UNUSED;
 		state = database->state;
 		start_at = database->start_at;
@@ -297,6 +301,8 @@ tend_databases(void)
 			else if (database->state == CO_DATABASE_WANTED)
 				next = Min(next, database->start_at);
 		}
+
+		next = Min(next, co_reactor_tend(i, now));
 
 		/*
 		 * Entries beyond STARTING_MAX are looked at again when one of those

@@ -35,9 +35,11 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "handlers.h"
 #include "hooks.h"
 #include "makeway.h"
 #include "queue.h"
+#include "reactor.h"
 #include "slots.h"
 
 /* How long we wait for the worker; the server itself waits as long again. */
@@ -237,6 +239,7 @@ hold(Oid dbid, bool drops)
 	CoDatabase *database;
 	int			index;
 	int			pid = 0;
+	int			reactor_pid = 0;
 
 	lift_hold();				/* one database at a time */
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
@@ -248,6 +251,7 @@ hold(Oid dbid, bool drops)
 		if (drops)
 			database->dropping = true;
 		co_worker_wake(database);
+		reactor_pid = co_reactor_evict(database);
 		held = dbid;
 	}
 	LWLockRelease(co_shared->lock);
@@ -261,12 +265,14 @@ hold(Oid dbid, bool drops)
 
 		LWLockAcquire(co_shared->lock, LW_SHARED);
 		working = database->state == CO_DATABASE_STARTING ||
-			database->state == CO_DATABASE_RUNNING;
+			database->state == CO_DATABASE_RUNNING ||
+			!co_reactor_is_gone(database);
 		if (database->worker_pid != 0)
 			pid = database->worker_pid;
 		LWLockRelease(co_shared->lock);
 
-		if (!working && (pid == 0 || BackendPidGetProc(pid) == NULL))
+		if (!working && (pid == 0 || BackendPidGetProc(pid) == NULL) &&
+			(reactor_pid == 0 || BackendPidGetProc(reactor_pid) == NULL))
 			break;
 		if (GetCurrentTimestamp() > deadline)
 			break;				/* the server has the last word */
@@ -345,6 +351,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 	{
 		co_hooks_after_commit_prepared();
 		co_queue_after_commit_prepared();
+		co_handlers_after_commit_prepared();
 	}
 }
 

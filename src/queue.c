@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
+#include "outbox.h"
 #include "queue.h"
 
 #define PRIORITIES (CO_PRIORITY_MAX - CO_PRIORITY_MIN + 1)
@@ -336,7 +337,15 @@ static void
 delete_step(CoCatalog *catalog, void *argument)
 {
 	Change	   *change = argument;
+	Datum	   *keys = palloc(change->count * sizeof(Datum));
 
+	/*
+	 * Whoever put them here may not have been told of that answer: it can
+	 * have come before his commit.
+	 */
+	for (int i = 0; i < change->count; i++)
+		keys[i] = CStringGetTextDatum(change->rows[i].key);
+	co_outbox_put(catalog, keys, change->count);
 	co_queue_delete(catalog, change->rows, change->count);
 }
 

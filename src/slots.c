@@ -26,6 +26,7 @@
 
 #include "clock.h"
 #include "guc.h"
+#include "reactor.h"
 #include "slots.h"
 
 /* When to start a worker again, in microseconds. */
@@ -177,6 +178,8 @@ co_database_replace_worker(int index)
 		database->leave = true;
 		co_worker_wake(database);
 	}
+	if (database != NULL)
+		co_reactor_replace(database);
 }
 
 /* Take a slot out of the hands of its worker and give the reply. */

@@ -113,6 +113,31 @@ typedef enum CoCondition
 	CO_CONDITION_UNSTORED		/* answers wait for the disk */
 } CoCondition;
 
+/*
+ * The process that calls handlers (reactor.c): there while there is something
+ * to deliver.
+ */
+typedef enum CoReactorState
+{
+	CO_REACTOR_NONE,			/* next: STARTING, by the launcher, at start_at */
+	CO_REACTOR_STARTING,		/* next: RUNNING, by itself, or NONE */
+	CO_REACTOR_RUNNING			/* next: NONE, as it exits */
+} CoReactorState;
+
+typedef struct CoReactor
+{
+	CoReactorState state;
+	TimestampTz start_at;		/* when NONE: not before; 0: not needed */
+	TimestampTz changed_at;		/* when it came into this state */
+	PGPROC	   *process;		/* when RUNNING */
+	int			pid;			/* when RUNNING */
+	bool		news;			/* rows may have come to clearout_outbox */
+	bool		prepared;		/* a prepared transaction brings some */
+	bool		leave;			/* settings have changed: a new one is to come */
+	int			failures;		/* ends in a row that were none of its own */
+	char		reason[CO_REASON_SIZE]; /* why there is none; "" if all is well */
+} CoReactor;
+
 typedef struct CoDatabase
 {
 	Oid			dbid;
@@ -137,6 +162,8 @@ typedef struct CoDatabase
 	int64		queue_from;		/* ... with ids from this one on */
 	bool		resume;			/* clearout_resume(): end all pauses */
 	bool		queue_prepared; /* a prepared transaction brings some */
+
+	CoReactor	reactor;
 
 	int			token;			/* index of its token; -1: none */
 	int			in_flight[CO_SERVICE_COUNT];	/* calls counted in its governors */

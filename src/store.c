@@ -25,6 +25,7 @@
 #include "catalog.h"
 #include "clock.h"
 #include "convert.h"
+#include "outbox.h"
 #include "row.h"
 #include "session.h"
 #include "slots.h"
@@ -285,6 +286,8 @@ store_step(CoCatalog *catalog, void *argument)
 	Batch	   *batch = argument;
 	Datum		values[CO_WRITTEN_COLUMNS + 1];
 	char		nulls[CO_WRITTEN_COLUMNS + 1];
+	Datum	   *stored = palloc(batch->count * sizeof(Datum));
+	int			count = 0;
 
 	require_table(catalog->results);
 
@@ -294,7 +297,9 @@ store_step(CoCatalog *catalog, void *argument)
 			continue;
 		answer_to_parameters(batch->answer[i], values, nulls);
 		write_row(catalog, values, nulls);
+		stored[count++] = values[CO_COL_EMAIL];
 	}
+	co_outbox_put(catalog, stored, count);
 	delete_queue_rows(catalog, batch);
 }
 
@@ -513,6 +518,7 @@ merge_step(CoCatalog *catalog, void *argument)
 {
 	Merge	   *merge = argument;
 	SPITupleTable *table;
+	Datum		stored[MERGE_BATCH];
 
 	require_table(catalog->results);
 	table = read_spill(catalog, merge);
@@ -532,8 +538,9 @@ merge_step(CoCatalog *catalog, void *argument)
 		}
 		write_row(catalog, values, nulls);
 		(void) co_execute(catalog, &delete_spill_row, &id, " ");
-		merge->moved++;
+		stored[merge->moved++] = values[CO_COL_EMAIL];
 	}
+	co_outbox_put(catalog, stored, merge->moved);
 }
 
 /* Row by row, as long as the time allows. */

@@ -35,6 +35,7 @@ co_table_owner(Oid table)
 static void
 begin(CoCatalog *catalog)
 {
+	SetCurrentStatementStartTimestamp();	/* for now(), in defaults too */
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!co_catalog_of_extension(catalog))
@@ -170,6 +171,10 @@ table_of(const CoCatalog *catalog, CoTable table)
 			return catalog->control;
 		case CO_TABLE_PAUSES:
 			return catalog->pauses;
+		case CO_TABLE_HANDLERS:
+			return catalog->handlers;
+		case CO_TABLE_OUTBOX:
+			return catalog->outbox;
 	}
 	return InvalidOid;			/* keep the compiler quiet */
 }

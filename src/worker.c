@@ -45,6 +45,7 @@
 #include "guc.h"
 #include "http.h"
 #include "lookup.h"
+#include "outbox.h"
 #include "session.h"
 #include "queue.h"
 #include "slots.h"
@@ -470,7 +471,10 @@ look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered)
 			locked |= one_locked;
 		}
 		else if (answered->count < answered->size)
-			answered->row[answered->count++] = flight->row[i];
+		{
+			answered->row[answered->count] = flight->row[i];
+			answered->row[answered->count++].key = MemoryContextStrdup(turn_context, key);
+		}
 	}
 	flight->row_count = left;
 
@@ -1308,6 +1312,7 @@ run_loop(void)
 		if (merge_at != 0 && co_clock() >= merge_at)
 			merge_spill();
 		co_gate_write();
+		co_outbox_tell();
 		co_flights_sweep();
 
 		if (draining &&
@@ -1359,6 +1364,7 @@ co_worker_main(Datum argument)
 	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, co_http_fd(http), NULL, NULL);
 	pgstat_report_activity(STATE_IDLE, NULL);
 
+	co_outbox_begin();
 	merge_spill();				/* what a predecessor has left */
 	queue_paused = co_queue_is_paused();
 	run_loop();
