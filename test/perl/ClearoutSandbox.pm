@@ -294,8 +294,8 @@ Orders a fault and returns its id; C<clear> ends one, or all of them.
 
 From now on, answers that fit the rule are held back: the request is counted
 and charged, but the client waits.  C<release> lets go and ends the holds;
-C<< email => ... >> only of one address, C<< keep => 1 >> keeps the holds for
-later requests.  Returns the number of answers let go.
+C<< email => ... >> only of one address, C<< endpoint => ... >> of one
+endpoint, C<< keep => 1 >> keeps the holds for later requests.  Returns the number of answers let go.
 
 =cut
 
@@ -330,11 +330,11 @@ sub reset { $_[0]->_control('POST', '/reset', {}); return }
 
 =pod
 
-=item stats, calls($email), answered($email), charged($email)
+=item stats, calls($email), answered($email), charged($email), rows($email)
 
 C<stats> is a hash of all counters; C<calls> is how often an address was asked
 for, C<answered> how often a success answer was sent to its end, C<charged>
-what it cost.
+what it cost, C<rows> (of an address) how often it was processed in a list.
 
 =item total_calls, address_stats, requests, faults
 
@@ -349,17 +349,91 @@ sub address_stats { return $_[0]->_control('GET', '/calls') }
 sub requests { return $_[0]->_control('GET', '/requests') }
 sub faults { return $_[0]->_control('GET', '/faults')->{faults} }
 
+sub _encode
+{
+	my ($text) = @_;
+	utf8::encode($text) if utf8::is_utf8($text);
+	$text =~ s/([^A-Za-z0-9.\@_-])/sprintf '%%%02X', ord $1/ge;
+	return $text;
+}
+
 sub _address
 {
 	my ($self, $email, $what) = @_;
-	utf8::encode($email) if utf8::is_utf8($email);
-	$email =~ s/([^A-Za-z0-9.\@_-])/sprintf '%%%02X', ord $1/ge;
-	return $self->_control('GET', "/calls?email=$email")->{$what};
+	return $self->_control('GET', '/calls?email=' . _encode($email))->{$what};
 }
 
 sub calls { return $_[0]->_address($_[1], 'asked') }
 sub answered { return $_[0]->_address($_[1], 'answered') }
 sub charged { return $_[0]->_address($_[1], 'charged') }
+sub rows { return $_[0]->_address($_[1], 'rows') }
+
+=pod
+
+=item lists($name), list(%order)
+
+What became of the uploaded lists, removed ones included, oldest first; all or
+those of one file name.  C<list> orders something of the lists with that
+C<name> or C<list_id>, or of all: C<< say => 'queued' >>, C<percent>,
+C<finish>, C<cancel>, C<expire>, C<remove>.
+
+=cut
+
+sub lists
+{
+	my ($self, $name) = @_;
+	my $path = '/lists';
+
+	$path .= '?name=' . _encode($name) if defined $name;
+	return @{ $self->_control('GET', $path)->{lists} };
+}
+
+sub list { my ($self, %order) = @_; return $self->_control('POST', '/list', \%order)->{lists} }
+
+=pod
+
+=item call($method, $path, %options)
+
+A request to the API itself, as a client would make it; the path is that after
+F</v2>, or a whole URL.  Options: C<json> (data) or C<content>, C<headers> (an
+undefined one is left out; the token goes along unless C<Authorization> is
+there).  Returns status, headers, content, and the content as data in C<json>.
+
+=item upload($path, $name, $content, %fields)
+
+The same for a form with a file.
+
+=cut
+
+sub call
+{
+	my ($self, $method, $path, %options) = @_;
+	my %headers = (Authorization => 'Bearer ' . $self->token);
+	my $data = delete $options{json};
+
+	$options{content} = $self->{json}->encode($data) if defined $data;
+	$headers{'Content-Type'} = 'application/json' if $method eq 'POST';
+	%headers = (%headers, %{ delete $options{headers} || {} });
+	delete $headers{$_} foreach grep { !defined $headers{$_} } keys %headers;
+	$path = $self->url . $path unless $path =~ /^https?:/;
+	my $answer = $self->{http}->request($method, $path, { headers => \%headers, %options });
+	$answer->{json} = eval { $self->{json}->decode($answer->{content}) };
+	return $answer;
+}
+
+sub upload
+{
+	my ($self, $path, $name, $content, %fields) = @_;
+	my $boundary = 'xx' . int(rand 1e9) . 'xx';
+	my $body = '';
+
+	$body .= "--$boundary\r\nContent-Disposition: form-data; name=\"$_\"\r\n\r\n$fields{$_}\r\n"
+	  foreach sort keys %fields;
+	$body .= "--$boundary\r\nContent-Disposition: form-data; name=\"file\"; filename=\"$name\"\r\n"
+	  . "Content-Type: text/csv\r\n\r\n$content\r\n--$boundary--\r\n";
+	return $self->call('POST', $path, content => $body,
+		headers => { 'Content-Type' => "multipart/form-data; boundary=$boundary" });
+}
 
 =pod
 

@@ -108,10 +108,11 @@ account_daily_left(Account *account)
 }
 
 void
-account_charge(Account *account)
+account_charge(Account *account, int64_t credits)
 {
-	account->credits--;
-	account->charged++;
+	/* other calls may have used them up since they were looked at */
+	account->credits = account->credits > credits ? account->credits - credits : 0;
+	account->charged += credits;
 	account->daily_used++;
 }
 

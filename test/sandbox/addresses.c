@@ -287,3 +287,51 @@ addresses_judge(const char *email, Verdict *verdict)
 	}
 	add_provider(domain, hash, verdict);
 }
+
+void
+addresses_unprocessed(Verdict *verdict)
+{
+	memset(verdict, 0, sizeof(*verdict));
+	verdict->status = verdict->safe_to_send = "unknown";
+	verdict->bounce = verdict->smtp_provider = verdict->mx_record = "";
+}
+
+const char *
+addresses_split(const char *email, char account[ADDRESS_ACCOUNT_SIZE])
+{
+	const char *at = strrchr(email, '@');
+	size_t		len = at ? (size_t) (at - email) : strlen(email);
+
+	if (len >= ADDRESS_ACCOUNT_SIZE)
+		len = 0;
+	memcpy(account, email, len);
+	account[len] = '\0';
+	return at ? at + 1 : "";
+}
+
+void
+addresses_suggest(const Verdict *verdict, const char *account,
+				  char suggested[ADDRESS_SUGGESTED_SIZE])
+{
+	*suggested = '\0';
+	if (verdict->suggest)
+		snprintf(suggested, ADDRESS_SUGGESTED_SIZE, "%s@suggested.example", account);
+}
+
+const char *
+addresses_opinion(const Verdict *verdict)
+{
+	switch (*verdict->status)
+	{
+		case 'v':
+			return *verdict->safe_to_send == 'y' ?
+				"The mailbox exists and its provider is expected to deliver." :
+				"The mailbox exists, but mail to it may not reach a person.";
+		case 'c':
+			return "The domain takes mail for any address, so delivery is uncertain.";
+		case 'u':
+			return "The mail server gave no usable answer, delivery cannot be foretold.";
+		default:
+			return "Mail to this address is expected to bounce.";
+	}
+}

@@ -26,7 +26,23 @@ typedef struct Verdict
 	const char *mx_record;		/* "" = none, NULL = mx1 of the domain itself */
 } Verdict;
 
+#define ADDRESS_ACCOUNT_SIZE 512
+#define ADDRESS_SUGGESTED_SIZE (ADDRESS_ACCOUNT_SIZE + 32)
+
 extern void addresses_judge(const char *email, Verdict *verdict);
+
+/* The verdict on an address that was not looked at. */
+extern void addresses_unprocessed(Verdict *verdict);
+
+/* The account goes into the buffer (nothing if it is too long); returns the domain. */
+extern const char *addresses_split(const char *email, char account[ADDRESS_ACCOUNT_SIZE]);
+
+/* The suggested address, or "". */
+extern void addresses_suggest(const Verdict *verdict, const char *account,
+							  char suggested[ADDRESS_SUGGESTED_SIZE]);
+
+/* A sentence such as the service adds to newer answers. */
+extern const char *addresses_opinion(const Verdict *verdict);
 extern const char *addresses_reason(int code);
 
 #endif							/* SANDBOX_ADDRESSES_H */

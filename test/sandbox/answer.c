@@ -4,6 +4,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "answer.h"
 #include "clock.h"
@@ -20,9 +21,11 @@ static const struct
 	{1000, "Invalid API Token, please generate new token"},
 	{1001, "You have reached the maximum number of bulk verify requests, please try after the existing request completes"},
 	{1002, "You have exhausted your credits, please add additional credits to continue"},
+	{1004, "We could not find any email address in the uploaded list"},
 	{1007, "Result file got expired"},
 	{1008, "You are not authorized to access this resource"},
 	{1017, "You have reached daily verify limit, please try next day"},
+	{1027, "Email address not found"},
 	{1028, "Your available credits are not enough for the list"},
 	{1029, "List is not available"},
 	{1030, "You have reached API rate limit"},
@@ -30,6 +33,7 @@ static const struct
 	{1032, "You have reached daily verify limit, please try next day"},
 	{1074, "Invalid origin"},
 	{1083, "You have reached the maximum number of email finder bulk requests, please try after the existing request completes"},
+	{1088, "Name has unsupported characters"},
 	{1099, "You have exhausted your credits, please add additional credits to continue"},
 	{1100, "Invalid file type"},
 	{1104, "Invalid queue ID"},
@@ -119,8 +123,12 @@ answer_reason(Call *call, const char *field, const char *location,
 	snprintf(text, sizeof(text), "\"%s\" %s", field, message);
 	text_string(&call->answer, "{\"field\":[");
 	text_json(&call->answer, field);
-	text_string(&call->answer, "],\"location\":");
-	text_json(&call->answer, location);
+	text_string(&call->answer, "]");
+	if (location)
+	{
+		text_string(&call->answer, ",\"location\":");
+		text_json(&call->answer, location);
+	}
 	text_string(&call->answer, ",\"messages\":[");
 	text_json(&call->answer, text);
 	text_string(&call->answer, "],\"types\":[");
@@ -183,4 +191,32 @@ answer_timeout(Call *call)
 				"{\"resource_name\":\"email\",\"resource_value\":");
 	text_json(&call->answer, call->email ? call->email : "");
 	text_string(&call->answer, "}}}");
+}
+
+void
+answer_add_info(Call *call, const char *name, int64_t value)
+{
+	call->answer.len -= strlen("}}");
+	text_printf(&call->answer, ",\"additional_info\":{\"%s\":%lld}}}", name, (long long) value);
+}
+
+bool
+answer_affordable(Call *call)
+{
+	if (account_daily_left(call->account) == 0)
+		answer_failure(call, 200, (int) settings.daily_code, NULL);
+	else if (call->account->credits <= 0)
+		answer_failure(call, 402, (int) settings.credits_code, NULL);
+	else
+		return true;
+	return false;
+}
+
+void
+answer_storage(Call *call, int status, const char *code, const char *message)
+{
+	begin(call, status);
+	call->content_type = "application/xml";
+	text_printf(&call->answer, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+				"<Error><Code>%s</Code><Message>%s</Message></Error>", code, message);
 }

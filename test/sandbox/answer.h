@@ -20,7 +20,8 @@ extern void answer_failure(Call *call, int status, int code, const char *message
 
 /*
  * 400 with reasons.  Several may be added, then the end must be written.
- * The message has the name of the field in front: "email" is required.
+ * The message has the name of the field in front: "email" is required.  The
+ * location is body or query; uploads have none (NULL).
  */
 extern void answer_reason(Call *call, const char *field, const char *location,
 						  const char *message, const char *type);
@@ -28,6 +29,15 @@ extern void answer_reasons_end(Call *call);
 
 /* What a service says with this status and nothing else known. */
 extern void answer_status(Call *call, int status);
+
+/* One more fact beside a failure that has just been written. */
+extern void answer_add_info(Call *call, const char *name, int64_t value);
+
+/* Daily limit and credits: false if that refuses the call. */
+extern bool answer_affordable(Call *call);
+
+/* What the storage beside the API answers: XML. */
+extern void answer_storage(Call *call, int status, const char *code, const char *message);
 
 extern void answer_too_many(Call *call);	/* 429 */
 extern void answer_timeout(Call *call); /* 524 */

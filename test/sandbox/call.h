@@ -21,6 +21,7 @@
 #include "account.h"
 #include "loop.h"
 #include "text.h"
+#include "upload.h"
 
 typedef struct Call Call;
 typedef struct Fault Fault;
@@ -35,25 +36,34 @@ typedef struct Peer
 typedef enum BodyKind
 {
 	BODY_NONE,
-	BODY_JSON
+	BODY_JSON,
+	BODY_FORM					/* with a file: read as it comes */
 } BodyKind;
+
+typedef enum Access
+{
+	ACCESS_TOKEN,				/* needs a token, counts in its window */
+	ACCESS_PUBLIC				/* neither */
+} Access;
 
 /* One row of the routing table; the last has no name. */
 typedef struct Route
 {
 	const char *name;			/* what faults and counters call it */
 	const char *method;
-	const char *path;
+	const char *path;			/* if it ends in a slash: all paths behind it */
+	Access		access;
 	Service		service;
 	BodyKind	body;
-	bool		by_email;		/* "email" of the body is counted */
+	const char *subject;		/* the parameter that says what is asked about */
+	bool		by_email;		/* that is an address, which is counted */
 	void		(*serve) (Call *call);
 	int64_t		calls;			/* how often it was called */
 } Route;
 
 extern Route routes[];
 
-/* NULL if there is none; the path must match to the letter. */
+/* NULL if there is none; the path must fit to the letter. */
 extern Route *route_find(const char *method, const char *path);
 
 typedef enum CallState
@@ -84,7 +94,10 @@ struct Call
 	Text		body;
 	bool		too_large;
 	json_t	   *json;			/* the body, if it is a JSON object */
+	Upload	   *upload;			/* the body, if it is a form */
 	const char *email;			/* from it */
+	const char *subject;		/* the address, the name of the list, ... */
+	Text		subject_text;	/* where it is not part of the request itself */
 	Route	   *route;
 	Account    *account;
 	bool		counted;		/* there is a count for the address: */
@@ -98,6 +111,11 @@ struct Call
 	bool		success;		/* it brings what was asked for */
 	const char *content_type;
 	Text		answer;
+	bool		has_file;		/* the answer is a file, "answer" is empty */
+	int			file_fd;		/* to be closed unless -1 */
+	int64_t		file_len;
+	int64_t		file_head;		/* length of what may not be repeated */
+	int64_t		list;			/* number of the list that it belongs to, or 0 */
 	int64_t		latency;		/* ms; may be cut short by the request */
 
 	/* what goes wrong with it */
@@ -106,6 +124,7 @@ struct Call
 };
 
 extern const char *call_header(const Call *call, const char *name);
+extern const char *call_query(const Call *call, const char *name);
 
 /* Back into the hands of libmicrohttpd: the call is ready or over. */
 extern void call_wake(Call *call, CallState state);
@@ -113,7 +132,7 @@ extern void call_wake(Call *call, CallState state);
 /* Suspend until the timer, a release, or for ever. */
 extern void call_wait(Call *call, CallState state, int64_t ms);
 
-/* Let go what is held; only where the address fits, if one is given. */
-extern int	call_release(const char *email);
+/* Let go what is held; only where address and endpoint fit, if given. */
+extern int	call_release(const char *email, const char *endpoint);
 
 #endif							/* SANDBOX_CALL_H */

@@ -15,6 +15,7 @@
 
 #include "control.h"
 #include "faults.h"
+#include "lists.h"
 #include "server.h"
 #include "settings.h"
 #include "stats.h"
@@ -58,9 +59,10 @@ one_address(const char *email)
 
 	if (count == NULL)
 		count = &none;
-	return json_pack("{ss sI sI sI}", "email", email,
+	return json_pack("{ss sI sI sI sI}", "email", email,
 					 "asked", (json_int_t) count->asked,
 					 "answered", (json_int_t) count->answered,
+					 "rows", (json_int_t) count->rows,
 					 "charged", (json_int_t) count->charged);
 }
 
@@ -72,6 +74,7 @@ get_calls(Order *order)
 	json_t	   *repeated;
 	int64_t		total = 0;
 	int64_t		answered = 0;
+	int64_t		rows = 0;
 	int64_t		more = 0;
 	uint32_t	max = 0;
 
@@ -84,6 +87,7 @@ get_calls(Order *order)
 
 		total += count->asked;
 		answered += count->answered;
+		rows += count->rows;
 		if (count->asked > max)
 			max = count->asked;
 		if (count->asked < 2)
@@ -93,10 +97,11 @@ get_calls(Order *order)
 		else
 			more++;
 	}
-	return json_pack("{sI sI sI sI so sI}",
+	return json_pack("{sI sI sI sI sI so sI}",
 					 "distinct", (json_int_t) table_len(),
 					 "asked", (json_int_t) total,
 					 "answered", (json_int_t) answered,
+					 "rows", (json_int_t) rows,
 					 "max", (json_int_t) max,
 					 "repeated", repeated,
 					 "repeated_more", (json_int_t) more);
@@ -150,7 +155,7 @@ post_clear(Order *order)
 		order->problem = "clear takes nothing but the id of a fault";
 		return NULL;
 	}
-	fault_clear(false, (int) id, NULL);
+	fault_clear(false, (int) id, NULL, NULL);
 	return json_object();
 }
 
@@ -160,21 +165,24 @@ post_release(Order *order)
 	const char *key;
 	json_t	   *value;
 	const char *email = NULL;
+	const char *endpoint = NULL;
 	bool		keep = false;
 
 	json_object_foreach((json_t *) order->json, key, value)
 	{
 		if (strcmp(key, "email") == 0 && json_is_string(value))
 			email = json_string_value(value);
+		else if (strcmp(key, "endpoint") == 0 && json_is_string(value))
+			endpoint = json_string_value(value);
 		else if (strcmp(key, "keep") != 0 || !settings_bool(value, &keep))
 		{
-			order->problem = "release takes email and keep";
+			order->problem = "release takes email, endpoint and keep";
 			return NULL;
 		}
 	}
 	if (!keep)
-		fault_clear(true, 0, email);
-	return json_pack("{si}", "released", call_release(email));
+		fault_clear(true, 0, email, endpoint);
+	return json_pack("{si}", "released", call_release(email, endpoint));
 }
 
 /* Settings of one token, or of all of them. */
@@ -239,14 +247,90 @@ post_config(Order *order)
 	return settings_json();
 }
 
+/* All of them, also those that were removed; or those of one name. */
+static json_t *
+get_lists(Order *order)
+{
+	const char *name = MHD_lookup_connection_value(order->connection,
+												   MHD_GET_ARGUMENT_KIND, "name");
+	json_t	   *all = json_array();
+
+	for (const List *list = lists; list; list = list->next)
+		if (name == NULL || strcmp(list->name, name) == 0)
+			json_array_insert_new(all, 0, list_json(list));
+	return json_pack("{so}", "lists", all);
+}
+
+static const char *
+order_list(List *list, const char *key, const json_t *value)
+{
+	bool		flag = false;
+
+	if (strcmp(key, "say") == 0 && (json_is_null(value) || json_is_string(value)))
+		list_say(list, json_string_value(value));
+	else if (strcmp(key, "percent") == 0)
+	{
+		list->percent = -1;
+		if (!json_is_null(value) && !settings_number(value, &list->percent))
+			return "percent is a number or null";
+	}
+	else if (!settings_bool(value, &flag) || !flag)
+		return "unknown, or not true";
+	else if (strcmp(key, "finish") == 0)
+		list_finish(list);
+	else if (strcmp(key, "cancel") == 0)
+		list_cancel(list);
+	else if (strcmp(key, "expire") == 0)
+		list_expire(list);
+	else if (strcmp(key, "remove") == 0)
+		list_remove(list);
+	else
+		return "a list takes say, percent, finish, cancel, expire and remove";
+	return NULL;
+}
+
+/* To the lists that are there, or to those of one id or name. */
+static json_t *
+post_list(Order *order)
+{
+	const char *id = json_string_value(json_object_get(order->json, "list_id"));
+	const char *name = json_string_value(json_object_get(order->json, "name"));
+	const char *key;
+	json_t	   *value;
+	int			count = 0;
+
+	for (List *list = lists; list; list = list->next)
+	{
+		if (list->removed || (id && strcmp(list->id, id) != 0) ||
+			(name && strcmp(list->name, name) != 0))
+			continue;
+		json_object_foreach((json_t *) order->json, key, value)
+		{
+			if (strcmp(key, "list_id") == 0 || strcmp(key, "name") == 0)
+				continue;
+			order->problem = order_list(list, key, value);
+			if (order->problem)
+				return NULL;
+		}
+		count++;
+	}
+	if (count == 0)
+	{
+		order->problem = "there is no such list";
+		return NULL;
+	}
+	return json_pack("{si}", "lists", count);
+}
+
 static json_t *
 post_reset(Order *order)
 {
 	(void) order;
 	settings_restore();
-	fault_clear(false, 0, NULL);
-	fault_clear(true, 0, NULL);
-	call_release(NULL);
+	fault_clear(false, 0, NULL, NULL);
+	fault_clear(true, 0, NULL, NULL);
+	call_release(NULL, NULL);
+	lists_reset();
 	stats_reset();
 	table_clear();
 	for (Account *account = accounts; account; account = account->next)
@@ -274,6 +358,8 @@ static const struct
 	{"POST", "/clear", post_clear},
 	{"POST", "/hold", post_hold},
 	{"POST", "/release", post_release},
+	{"GET", "/lists", get_lists},
+	{"POST", "/list", post_list},
 	{"POST", "/reset", post_reset},
 };
 

@@ -171,6 +171,8 @@ read_rule(const json_t *rule, Fault *fault, bool hold)
 			good = read_string(value, &fault->pattern);
 		else if (IS("endpoint"))
 			good = read_string(value, &fault->endpoint);
+		else if (IS("subject"))
+			good = read_string(value, &fault->subject);
 		else if (IS("token"))
 			good = read_string(value, &fault->token);
 		else if (IS("request"))
@@ -283,6 +285,7 @@ fault_free(Fault *fault)
 	free(fault->email);
 	free(fault->pattern);
 	free(fault->endpoint);
+	free(fault->subject);
 	free(fault->token);
 	free(fault->message);
 	text_free(&fault->body);
@@ -331,7 +334,9 @@ fits(const Fault *fault, const Call *call)
 		return false;
 	if (fault->pattern && (!call->email || fnmatch(fault->pattern, call->email, 0) != 0))
 		return false;
-	if (fault->endpoint && (!call->route || strcmp(fault->endpoint, call->route->name) != 0))
+	if (fault->endpoint && (!call->route || fnmatch(fault->endpoint, call->route->name, 0) != 0))
+		return false;
+	if (fault->subject && (!call->subject || fnmatch(fault->subject, call->subject, 0) != 0))
 		return false;
 	if (fault->token && (!call->account || strcmp(fault->token, call->account->token) != 0))
 		return false;
@@ -387,7 +392,7 @@ fault_let_go(Fault *fault)
 }
 
 void
-fault_clear(bool holds, int id, const char *email)
+fault_clear(bool holds, int id, const char *email, const char *endpoint)
 {
 	Fault	  **link = &lists[holds];
 
@@ -396,7 +401,8 @@ fault_clear(bool holds, int id, const char *email)
 		Fault	   *fault = *link;
 
 		if ((id == 0 || fault->id == id) &&
-			(email == NULL || (fault->email && strcmp(fault->email, email) == 0)))
+			(email == NULL || (fault->email && strcmp(fault->email, email) == 0)) &&
+			(endpoint == NULL || (fault->endpoint && strcmp(fault->endpoint, endpoint) == 0)))
 		{
 			*link = fault->next;
 			fault_let_go(fault);
@@ -434,7 +440,10 @@ fault_apply(Call *call)
 		fault->kind == FAULT_DEAD || fault->kind == FAULT_HANG || fault->kind == FAULT_RAW ||
 		fault->kind == FAULT_SHORT;
 
-	if (fault->has_body || fault->location || fault->kind == FAULT_HUGE)
+	if (call->has_file && (fault->has_body || fault->location || fault->code ||
+						   fault->message || fault->status))
+		call->has_file = false;
+	if (fault->has_body || fault->location || (fault->kind == FAULT_HUGE && !call->has_file))
 	{
 		text_clear(&call->answer);
 		text_add(&call->answer, "", 0);
@@ -466,7 +475,14 @@ fault_apply(Call *call)
 	{
 		size_t		len = fault->bytes < 0 ? call->answer.len / 2 : (size_t) fault->bytes;
 
-		if (len < call->answer.len)
+		if (call->has_file)
+		{
+			int64_t		file_len = fault->bytes < 0 ? call->file_len / 2 : fault->bytes;
+
+			if (file_len < call->file_len)
+				call->file_len = file_len;
+		}
+		else if (len < call->answer.len)
 			call->answer.len = len;
 	}
 }

@@ -64,7 +64,8 @@ struct Fault
 	/* when: everything that is given must fit */
 	char	   *email;			/* equal */
 	char	   *pattern;		/* of the address, with * and ? */
-	char	   *endpoint;
+	char	   *endpoint;		/* its name, with * and ? */
+	char	   *subject;		/* what it is about, with * and ? */
 	char	   *token;
 	int64_t		request;		/* the n-th on its connection */
 	int64_t		from_request;	/* the n-th and later ones */
@@ -108,8 +109,8 @@ extern void fault_let_go(Fault *fault);
 /* Writes the answer that the fault wants instead of, or from, the true one. */
 extern void fault_apply(Call *call);
 
-/* All of them, or one id, or those of one address. */
-extern void fault_clear(bool holds, int id, const char *email);
+/* All of them, or one id, or those of one address or endpoint. */
+extern void fault_clear(bool holds, int id, const char *email, const char *endpoint);
 
 extern json_t *fault_list(bool holds);
 

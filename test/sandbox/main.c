@@ -40,6 +40,7 @@ static const struct option long_options[] = {
 	{"tls-key", required_argument, NULL, 'K'},
 	{"idle-timeout", required_argument, NULL, 'i'},
 	{"max-body", required_argument, NULL, 'm'},
+	{"max-upload", required_argument, NULL, 'M'},
 	{"exit-with-parent", no_argument, NULL, 'x'},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0}
@@ -59,6 +60,7 @@ help(void)
 		   "  --tls-key FILE     its key, PEM\n"
 		   "  --idle-timeout S   close connections idle for S seconds, 0 = never (0)\n"
 		   "  --max-body BYTES   largest request body (1048576)\n"
+		   "  --max-upload BYTES largest file of a list (4294967296)\n"
 		   "  --exit-with-parent end when the process that started us ends\n"
 		   "  --help             this text\n\n"
 		   "Settings, here or while running with POST /config:\n");
@@ -190,7 +192,8 @@ follow_parent(pid_t parent)
 int
 main(int argc, char **argv)
 {
-	ServerOptions options = {.max_body = 1 << 20};
+	ServerOptions options = {.max_body = 1 << 20,.max_upload = (int64_t) 1 << 32};
+	char		authority[80];
 	pid_t		parent = getppid();
 	const char *address = "127.0.0.1";
 	const char *port_file = NULL;
@@ -273,6 +276,9 @@ main(int argc, char **argv)
 			case 'm':
 				options.max_body = (size_t) number("--max-body", optarg, 1 << 30);
 				break;
+			case 'M':
+				options.max_upload = number("--max-upload", optarg, INT64_MAX);
+				break;
 			case 'x':
 				follow_parent(parent);
 				break;
@@ -309,16 +315,17 @@ main(int argc, char **argv)
 		options.tls_key = read_file(tls_key);
 	}
 	options.listen_fd = listen_on(address, &port);
+	snprintf(authority, sizeof(authority), strchr(address, ':') ? "[%s]:%d" : "%s:%d", address, port);
+	options.authority = authority;
+	options.any_address = strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
 	control_fd = listen_on("127.0.0.1", &control_port);
 	if (!server_start(&options))
 		fail("the API", "libmicrohttpd does not start");
 	if (!control_start(control_fd))
 		fail("the control port", "libmicrohttpd does not start");
 
-	printf(strchr(address, ':') ?
-		   "listening %s://[%s]:%d/v2 control http://127.0.0.1:%d\n" :
-		   "listening %s://%s:%d/v2 control http://127.0.0.1:%d\n",
-		   tls_cert ? "https" : "http", address, port, control_port);
+	printf("listening %s://%s/v2 control http://127.0.0.1:%d\n",
+		   tls_cert ? "https" : "http", authority, control_port);
 	fflush(stdout);
 	if (port_file)
 		write_port_file(port_file, port, control_port);

@@ -14,11 +14,15 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "answer.h"
 #include "clock.h"
+#include "download.h"
 #include "faults.h"
+#include "lists.h"
 #include "raw.h"
+#include "serve.h"
 #include "server.h"
 #include "settings.h"
 #include "stats.h"
@@ -61,6 +65,22 @@ call_header(const Call *call, const char *name)
 	return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, name);
 }
 
+const char *
+call_query(const Call *call, const char *name)
+{
+	return MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+/* Our own address, or the one that the client knows us by. */
+void
+server_url(const Call *call, Text *url)
+{
+	const char *host = options.any_address ? call_header(call, "Host") : NULL;
+
+	text_printf(url, "%s://%s", server_has_tls() ? "https" : "http",
+				host ? host : options.authority);
+}
+
 static void
 call_timer(void *arg)
 {
@@ -98,6 +118,8 @@ call_new(struct MHD_Connection *connection, const char *method, const char *path
 	call->timer.arg = call->watch.arg = call;
 	call->method = method;
 	call->path = need_copy(path);
+	call->route = route_find(method, path);
+	call->file_fd = -1;
 	return call;
 }
 
@@ -109,6 +131,11 @@ call_free(Call *call)
 
 	free(call->path);
 	json_decref(call->json);
+	if (call->upload)
+		upload_free(call->upload);
+	if (call->file_fd >= 0)
+		close(call->file_fd);
+	text_free(&call->subject_text);
 	if (call->fault)
 		fault_let_go(call->fault);
 	text_clear(&body);
@@ -179,7 +206,7 @@ call_wait(Call *call, CallState state, int64_t ms)
 }
 
 int
-call_release(const char *email)
+call_release(const char *email, const char *endpoint)
 {
 	int			released = 0;
 	Call	   *next;
@@ -189,6 +216,8 @@ call_release(const char *email)
 		next = call->next;
 		if (email && (call->email == NULL || strcmp(email, call->email) != 0))
 			continue;
+		if (endpoint && (call->route == NULL || strcmp(endpoint, call->route->name) != 0))
+			continue;
 		call_wake(call, CALL_READY);
 		released++;
 	}
@@ -197,23 +226,25 @@ call_release(const char *email)
 
 /* --- deciding --- */
 
+/* Is the body of the kind that the route wants? */
 static bool
-is_json(const char *content_type)
+is_of_kind(const Call *call)
 {
+	const char *content_type = call_header(call, "Content-Type");
+	const char *wanted = call->route->body == BODY_FORM ? "multipart/form-data" : "application/json";
 	size_t		len;
 
+	if (call->route->body == BODY_NONE)
+		return true;
 	if (content_type == NULL)
 		return false;
 	len = strcspn(content_type, "; \t");
-	return len == strlen("application/json") &&
-		strncasecmp(content_type, "application/json", len) == 0;
+	return len == strlen(wanted) && strncasecmp(content_type, wanted, len) == 0;
 }
 
 static void
 read_body(Call *call)
 {
-	const json_t *email;
-
 	if (call->body.len == 0 || call->too_large)
 		return;
 	call->json = json_loadb(call->body.data, call->body.len, 0, NULL);
@@ -223,16 +254,39 @@ read_body(Call *call)
 		call->json = NULL;
 		return;
 	}
-	email = json_object_get(call->json, "email");
-	if (json_is_string(email) && json_string_length(email) > 0)
-		call->email = json_string_value(email);
+}
+
+/* What it is about, for the faults and the counters. */
+static void
+read_subject(Call *call)
+{
+	const Route *route = call->route;
+	const char *subject = NULL;
+
+	if (call->upload)
+		subject = call->upload->file_name;
+	else if (route->subject && route->body == BODY_JSON)
+		subject = json_string_value(json_object_get(call->json, route->subject));
+	else if (route->subject)
+		subject = call_query(call, route->subject);
+	else if (route->serve == serve_download)
+		subject = download_subject(call->path);
+	if (subject == NULL || *subject == '\0')
+		return;
+	if (route->by_email)
+		call->email = subject;
+	else if (route->subject && strcmp(route->subject, "list_id") == 0)
+		subject = list_subject(subject);
+	call->subject = subject;
 }
 
 /* What the service would answer. */
 static void
 serve(Call *call)
 {
-	if (call->account == NULL)
+	bool		is_public = call->route && call->route->access == ACCESS_PUBLIC;
+
+	if (call->account == NULL && !is_public)
 		answer_failure(call, 401, 1000, NULL);
 	else if (call->rate.refused)
 	{
@@ -241,9 +295,9 @@ serve(Call *call)
 	}
 	else if (call->route == NULL)
 		answer_status(call, 404);
-	else if (call->too_large)
+	else if (call->too_large || (call->upload && call->upload->too_large))
 		answer_status(call, 413);
-	else if (call->route->body == BODY_JSON && !is_json(call_header(call, "Content-Type")))
+	else if (!is_of_kind(call))
 		answer_status(call, 415);
 	else
 	{
@@ -260,12 +314,17 @@ arrive(Call *call)
 	if (++stats.in_flight > stats.max_in_flight)
 		stats.max_in_flight = stats.in_flight;
 
-	call->account = account_authenticate(call_header(call, "Authorization"));
-	call->route = route_find(call->method, call->path);
-	if (call->route)
-		call->route->calls++;
+	if (call->route == NULL || call->route->access == ACCESS_TOKEN)
+		call->account = account_authenticate(call_header(call, "Authorization"));
+	if (call->upload)
+		upload_end(call->upload);
 	read_body(call);
-	if (call->email && call->route && call->route->by_email)
+	if (call->route)
+	{
+		call->route->calls++;
+		read_subject(call);
+	}
+	if (call->email && settings.remember)
 	{
 		call->count = table_enter(call->email);
 		call->epoch = table_epoch();
@@ -277,7 +336,8 @@ arrive(Call *call)
 					 true, &call->rate);
 
 	call->fault = fault_find(call);
-	if (call->fault == NULL || call->fault->processed)
+	if (call->fault == NULL || call->fault->processed ||
+		(call->fault->kind == FAULT_HUGE && call->route && call->route->serve == serve_download))
 		serve(call);
 	if (call->fault)
 		fault_apply(call);
@@ -341,12 +401,17 @@ send_answer(Call *call)
 		default:
 			if (call->fault && call->fault->chunked)
 				response = stream_response(call);
+			else if (call->has_file)
+			{
+				response = MHD_create_response_from_fd64((uint64_t) call->file_len, call->file_fd);
+				call->file_fd = -1;
+			}
 			else
 				response = MHD_create_response_from_buffer(call->answer.len, call->answer.data,
 														   MHD_RESPMEM_MUST_COPY);
 			break;
 	}
-	if (call->answer.len > 0 || kind == FAULT_HUGE)
+	if (call->answer.len > 0 || call->has_file || kind == FAULT_HUGE)
 		add_header(response, "Content-Type", call->content_type);
 	for (int i = 0; i < RATE_HEADERS; i++)
 	{
@@ -380,9 +445,15 @@ static void
 make_short(Call *call)
 {
 	size_t		less = call->fault->bytes < 0 ? 10 : (size_t) call->fault->bytes;
-	size_t		len = call->answer.len;
+	size_t		len;
 	Text		whole = {0};
 
+	if (call->has_file)
+	{
+		text_fill(&call->answer, '\0', (size_t) call->file_len);
+		call->answer.len = spool_read(call->file_fd, 0, call->answer.data, (size_t) call->file_len);
+	}
+	len = call->answer.len;
 	refresh_rate(call);
 	text_printf(&whole, "HTTP/1.1 %d Answer\r\nContent-Type: %s\r\nContent-Length: %zu\r\n",
 				call->status, call->content_type, len > less ? len - less : 0);
@@ -450,12 +521,16 @@ on_request(void *arg, struct MHD_Connection *connection, const char *path,
 	(void) version;
 	if (call == NULL)
 	{
-		*request = call_new(connection, method, path);
+		call = *request = call_new(connection, method, path);
+		if (call->route && call->route->body == BODY_FORM)
+			call->upload = upload_begin(connection, options.max_upload);
 		return MHD_YES;
 	}
 	if (*upload_size > 0)
 	{
-		if (call->body.len + *upload_size > options.max_body)
+		if (call->upload)
+			upload_add(call->upload, upload, *upload_size);
+		else if (call->body.len + *upload_size > options.max_body)
 			call->too_large = true;
 		else
 			text_add(&call->body, upload, *upload_size);
@@ -501,6 +576,8 @@ on_completed(void *arg, struct MHD_Connection *connection, void **request,
 			stats.answered++;
 			if (call->success && call->counted && call->epoch == table_epoch())
 				table_at(call->count)->answered++;
+			if (call->success && call->list)
+				list_downloaded(call->list);
 		}
 		else
 			stats.broken++;

@@ -12,6 +12,7 @@
 
 #include <microhttpd.h>
 
+#include "call.h"
 #include "loop.h"
 
 typedef struct ServerOptions
@@ -21,6 +22,9 @@ typedef struct ServerOptions
 	const char *tls_key;
 	unsigned	idle_timeout;	/* seconds, 0 = never */
 	size_t		max_body;
+	int64_t		max_upload;		/* of a file in a form */
+	const char *authority;		/* address:port that we listen on */
+	bool		any_address;	/* which is none that a client can use */
 } ServerOptions;
 
 extern bool server_start(const ServerOptions *options);
@@ -35,5 +39,8 @@ extern void server_drive(struct MHD_Daemon *daemon, Watch *watch);
 extern int64_t server_patience(struct MHD_Daemon *daemon);	/* ms, -1 = any */
 
 extern int64_t server_turn(void);
+
+/* Where clients reach us: scheme and authority, no path. */
+extern void server_url(const Call *call, Text *url);
 
 #endif							/* SANDBOX_SERVER_H */

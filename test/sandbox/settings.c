@@ -71,6 +71,42 @@ static const Setting table[] = {
 	"code at the daily limit, 1017 or its twin 1032"},
 	{"rate_code", KIND_NUMBER, AT(rate_code), 0, 9999, {NULL},
 	"code of a 429, 0 = leave it out"},
+	{"unknown_parameters", KIND_WORD, AT(unknown_parameters), 0, 0, {"refuse", "ignore"},
+	"what becomes of parameters that the API does not have"},
+	{"optional_endpoints", KIND_BOOL, AT(optional_endpoints), 0, 1, {NULL},
+	"have what not every account has: account/*, lists of lists, name/validate"},
+	{"remember", KIND_BOOL, AT(remember), 0, 1, {NULL},
+	"keep counters for each address"},
+	{"bulk_lists", KIND_NUMBER, AT(bulk_lists), -1, INT32_MAX, {NULL},
+	"lists of a kind and token that may run at once, none = any number"},
+	{"bulk_delay", KIND_RANGE, AT(bulk_delay), 0, DAY_MS, {NULL},
+	"ms from an upload to the first row, N or N..M (uniform)"},
+	{"bulk_speed", KIND_NUMBER, AT(bulk_speed), -1, INT32_MAX, {NULL},
+	"rows a second of each list, none = as many as can be, 0 = it stands"},
+	{"cancel_delay", KIND_NUMBER, AT(cancel_delay), 0, DAY_MS, {NULL},
+	"ms from the cancelling of a list to its end"},
+	{"result_delay", KIND_NUMBER, AT(result_delay), 0, DAY_MS, {NULL},
+	"ms from \"completed\" until the result can be asked for"},
+	{"result_life", KIND_NUMBER, AT(result_life), 0, DAY_MS, {NULL},
+	"ms that the URL of a result is good for"},
+	{"retention", KIND_NUMBER, AT(retention), 0, 45 * (int64_t) DAY_MS, {NULL},
+	"ms from the end of a list until its result is deleted"},
+	{"result_order", KIND_WORD, AT(result_order), 0, 0, {"documented", "mixed"},
+	"order of the columns in a result"},
+	{"result_header", KIND_WORD, AT(result_header), 0, 0, {"documented", "lower", "upper", "mixed"},
+	"letters of the names of Clearout's columns"},
+	{"result_line_end", KIND_WORD, AT(result_line_end), 0, 0, {"lf", "crlf"},
+	"how the lines of a result end"},
+	{"result_time", KIND_WORD, AT(result_time), 0, 0, {"iso", "blank"},
+	"how a time is written in a result: with T, ms and Z, or with a blank and without"},
+	{"result_bom", KIND_BOOL, AT(result_bom), 0, 1, {NULL},
+	"a result begins with a byte order mark"},
+	{"result_extra", KIND_BOOL, AT(result_extra), 0, 1, {NULL},
+	"a result has one more column, Clearout AI Verdict"},
+	{"result_line_breaks", KIND_BOOL, AT(result_line_breaks), 0, 1, {NULL},
+	"the reason in every third row has quotes, a comma and a line break"},
+	{"result_bad_row", KIND_NUMBER, AT(result_bad_row), -1, INT32_MAX, {NULL},
+	"the row (from 1) whose reason is not UTF-8"},
 	{"seed", KIND_NUMBER, AT(seed), 0, INT64_MAX, {NULL},
 	"of the random numbers (latency, probability of faults)"},
 };
@@ -90,6 +126,13 @@ Settings	settings = {
 	.credits_code = 1002,
 	.daily_code = 1017,
 	.rate_code = 1030,
+	.optional_endpoints = 1,
+	.remember = 1,
+	.bulk_lists = 5,
+	.bulk_speed = -1,
+	.result_life = 300000,
+	.retention = 30 * (int64_t) DAY_MS,
+	.result_bad_row = -1,
 	.seed = 1
 };
 
@@ -274,13 +317,13 @@ settings_help(FILE *out)
 	{
 		const Setting *setting = &table[i];
 		int64_t    *value = field(setting);
-		char		option[32];
+		char		option[40];
 
 		snprintf(option, sizeof(option), "%s", setting->name);
 		for (char *p = option; *p; p++)
 			if (*p == '_')
 				*p = '-';
-		fprintf(out, "  --%-16s %s", option, setting->help);
+		fprintf(out, "  --%-19s %s", option, setting->help);
 		if (setting->kind == KIND_WORD)
 			fprintf(out, " (%s)", setting->words[*value]);
 		else if (setting->kind == KIND_BOOL)

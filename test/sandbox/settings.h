@@ -32,6 +32,26 @@ enum
 {
 	AUTH_ANY, AUTH_BEARER, AUTH_RAW, AUTH_COLON
 };
+enum
+{
+	UNKNOWN_REFUSE, UNKNOWN_IGNORE
+};
+enum
+{
+	ORDER_DOCUMENTED, ORDER_MIXED
+};
+enum
+{
+	HEADER_DOCUMENTED, HEADER_LOWER, HEADER_UPPER, HEADER_MIXED
+};
+enum
+{
+	LINE_LF, LINE_CRLF
+};
+enum
+{
+	TIME_ISO, TIME_BLANK
+};
 
 /* All of one type, so that the table can reach them by offset. */
 typedef struct Settings
@@ -54,6 +74,24 @@ typedef struct Settings
 	int64_t		credits_code;
 	int64_t		daily_code;
 	int64_t		rate_code;
+	int64_t		unknown_parameters;
+	int64_t		optional_endpoints;
+	int64_t		remember;
+	int64_t		bulk_lists;
+	int64_t		bulk_delay[2];	/* from, to */
+	int64_t		bulk_speed;
+	int64_t		cancel_delay;
+	int64_t		result_delay;
+	int64_t		result_life;
+	int64_t		retention;
+	int64_t		result_order;
+	int64_t		result_header;
+	int64_t		result_line_end;
+	int64_t		result_time;
+	int64_t		result_bom;
+	int64_t		result_extra;
+	int64_t		result_line_breaks;
+	int64_t		result_bad_row;
 	int64_t		seed;
 } Settings;
 

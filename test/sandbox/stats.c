@@ -25,6 +25,7 @@ typedef struct Recent
 	char		content_type[48];
 	char		user_agent[64];
 	char		email[128];
+	char		subject[128];
 } Recent;
 
 Stats		stats;
@@ -57,6 +58,7 @@ stats_request(const Call *call)
 	copy(r->content_type, sizeof(r->content_type), call_header(call, "Content-Type"));
 	copy(r->user_agent, sizeof(r->user_agent), call_header(call, "User-Agent"));
 	copy(r->email, sizeof(r->email), call->email);
+	copy(r->subject, sizeof(r->subject), call->subject);
 }
 
 /* What clients send is not always text, or was cut within a character. */
@@ -79,7 +81,7 @@ stats_recent_json(void)
 		const Recent *r = &recent[i % RECENT];
 
 		json_array_append_new(list,
-							  json_pack("{sI sI sI si so so so so so so}",
+							  json_pack("{sI sI sI si so so so so so so so}",
 										"arrived_ms", (json_int_t) r->arrived,
 										"connection", (json_int_t) r->connection,
 										"number", (json_int_t) r->number,
@@ -89,7 +91,8 @@ stats_recent_json(void)
 										"authorization", words(r->authorization),
 										"content_type", words(r->content_type),
 										"user_agent", words(r->user_agent),
-										"email", words(r->email)));
+										"email", words(r->email),
+										"subject", words(r->subject)));
 	}
 	return list;
 }
@@ -150,12 +153,14 @@ stats_json(void)
 			add_window(windows, account, which, &w->now);
 		}
 	}
-	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI so so so so}",
+	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI so so so so}",
 					 "now_ms", (json_int_t) clock_wall_ms(),
 					 "requests", (json_int_t) stats.requests,
 					 "answered", (json_int_t) stats.answered,
 					 "broken", (json_int_t) stats.broken,
 					 "charged", (json_int_t) stats.charged,
+					 "lists", (json_int_t) stats.lists,
+					 "rows", (json_int_t) stats.rows,
 					 "credits", (json_int_t) (accounts ? accounts->credits : 0),
 					 "unauthorized", (json_int_t) stats.by_status[401],
 					 "payment_required", (json_int_t) stats.by_status[402],

@@ -20,6 +20,8 @@ typedef struct Stats
 	int64_t		answered;		/* answers sent to their end */
 	int64_t		broken;			/* ended without a whole answer */
 	int64_t		charged;
+	int64_t		lists;			/* uploads accepted */
+	int64_t		rows;			/* of lists, processed */
 	int64_t		refused;		/* by a window: 429 */
 	int64_t		timed_out;		/* 524, for their own "timeout" */
 	int64_t		faulted;		/* a fault was applied */

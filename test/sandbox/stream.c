@@ -8,9 +8,11 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "faults.h"
 #include "raw.h"
+#include "spool.h"
 #include "stream.h"
 #include "text.h"
 
@@ -29,6 +31,7 @@
 typedef struct Stream
 {
 	Call	   *call;
+	int			fd;				/* of a file, or -1: "answer" of the call */
 	uint64_t	available;		/* bytes that we have */
 	uint64_t	step;			/* bytes at once, 0 = as they come */
 	bool		waited;			/* before the piece that is asked for now */
@@ -46,6 +49,20 @@ huge_piece(uint64_t pos, uint64_t total, char *buffer, size_t len)
 	for (size_t i = 0; i < len; i++)
 		if (pos + i >= total - tail)
 			buffer[i] = HUGE_TAIL[pos + i - (total - tail)];
+}
+
+/* A huge file is the file, and then its rows again and again. */
+static size_t
+file_piece(const Stream *stream, uint64_t pos, char *buffer, size_t len)
+{
+	const Call *call = stream->call;
+	uint64_t	rows = (uint64_t) (call->file_len - call->file_head);
+
+	if (pos >= (uint64_t) call->file_len && rows > 0)
+		pos = (uint64_t) call->file_head + (pos - (uint64_t) call->file_head) % rows;
+	if (len > (uint64_t) call->file_len - pos)
+		len = (size_t) ((uint64_t) call->file_len - pos);
+	return spool_read(stream->fd, (int64_t) pos, buffer, len);
 }
 
 /* There is nothing left, but the client was promised more. */
@@ -87,9 +104,9 @@ next_piece(void *arg, uint64_t pos, char *buffer, size_t max)
 
 	if (pos >= stream->available)
 	{
-		if (fault->kind == FAULT_HUGE || fault->kind == FAULT_DRIP)
-			return MHD_CONTENT_READER_END_OF_STREAM;
-		return break_off(stream);
+		if (fault->kind == FAULT_CUT || fault->kind == FAULT_LONG)
+			return break_off(stream);
+		return MHD_CONTENT_READER_END_OF_STREAM;
 	}
 	if (max > stream->available - pos)
 		max = (size_t) (stream->available - pos);
@@ -105,6 +122,12 @@ next_piece(void *arg, uint64_t pos, char *buffer, size_t max)
 		if (max > stream->step)
 			max = (size_t) stream->step;
 	}
+	if (stream->fd >= 0)
+	{
+		size_t		got = file_piece(stream, pos, buffer, max);
+
+		return got > 0 ? (ssize_t) got : MHD_CONTENT_READER_END_WITH_ERROR;
+	}
 	if (fault->kind == FAULT_HUGE)
 		huge_piece(pos, stream->available, buffer, max);
 	else
@@ -112,16 +135,29 @@ next_piece(void *arg, uint64_t pos, char *buffer, size_t max)
 	return (ssize_t) max;
 }
 
+static void
+stream_free(void *arg)
+{
+	Stream	   *stream = arg;
+
+	if (stream->fd >= 0)
+		close(stream->fd);
+	free(stream);
+}
+
 struct MHD_Response *
 stream_response(Call *call)
 {
 	const Fault *fault = call->fault;
 	Stream	   *stream = need(sizeof(*stream));
-	uint64_t	len = call->answer.len;
+	uint64_t	len = call->has_file ? (uint64_t) call->file_len : call->answer.len;
 	uint64_t	declared = len;
 
 	memset(stream, 0, sizeof(*stream));
 	stream->call = call;
+	stream->fd = call->has_file ? call->file_fd : -1;
+	if (call->has_file)
+		call->file_fd = -1;
 	stream->available = len;
 	switch (fault->kind)
 	{
@@ -147,5 +183,5 @@ stream_response(Call *call)
 	}
 	if (fault->chunked)
 		declared = MHD_SIZE_UNKNOWN;
-	return MHD_create_response_from_callback(declared, BLOCK_SIZE, next_piece, stream, free);
+	return MHD_create_response_from_callback(declared, BLOCK_SIZE, next_piece, stream, stream_free);
 }

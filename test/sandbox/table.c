@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "settings.h"
 #include "table.h"
 #include "text.h"
 
@@ -125,6 +126,20 @@ table_enter(const char *email)
 	count->hash = hash;
 	*slot = (uint32_t) ncounts;
 	return ncounts - 1;
+}
+
+void
+table_row(const char *email, bool paid)
+{
+	AddressCount *count;
+	size_t		position;
+
+	if (!settings.remember)
+		return;
+	position = table_enter(email);
+	count = &counts[position];
+	count->rows++;
+	count->charged += paid;
 }
 
 const AddressCount *

@@ -9,6 +9,7 @@
 #ifndef SANDBOX_TABLE_H
 #define SANDBOX_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,12 +19,16 @@ typedef struct AddressCount
 	uint32_t	hash;
 	uint32_t	asked;			/* requests that named it, faults included */
 	uint32_t	answered;		/* success answers sent to the end */
+	uint32_t	rows;			/* times that it was processed in a list */
 	uint32_t	charged;		/* credits taken */
 } AddressCount;
 
 /* The position stays the same until table_clear(). */
 extern size_t table_enter(const char *email);
 extern const AddressCount *table_find(const char *email);
+
+/* It was processed in a list, if such things are remembered. */
+extern void table_row(const char *email, bool paid);
 
 extern AddressCount *table_at(size_t position);
 extern size_t table_len(void);
