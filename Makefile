@@ -37,7 +37,7 @@ ISOLATION      = enqueue lookup
 ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=clearout
 TAP_TESTS      = 1
 PROVE_TESTS    = $(srcdir)/test/t/*.pl
-EXTRA_CLEAN    = test/unit/build test/sandbox/build
+EXTRA_CLEAN    = test/unit/build test/sandbox/build test/benchmark/build
 
 PG_CONFIG  ?= pg_config
 PGXS       := $(shell $(PG_CONFIG) --pgxs)

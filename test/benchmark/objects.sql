@@ -1,0 +1,45 @@
+-- What test/bench needs in each of its databases.
+
+-- Addresses as customers have them; the client makes the same ones.
+CREATE FUNCTION bench_address(prefix text, number bigint) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN prefix || number || '@mail' || number % 1000 || '.example';
+
+-- Waits until the worker has stored so many answers since the server's start,
+-- or the time is over; returns how many it has and when that was seen.
+CREATE FUNCTION bench_wait(target bigint, seconds float8, OUT stored bigint, OUT at timestamptz)
+LANGUAGE plpgsql AS $$
+DECLARE
+	deadline timestamptz := clock_timestamp() + seconds * interval '1 second';
+	before bigint := -1;
+	moved_at timestamptz;
+BEGIN
+	LOOP
+		SELECT i.answers, clock_timestamp() INTO stored, at FROM clearout_status_info() i;
+		EXIT WHEN stored >= target OR at >= deadline;
+		IF stored > before THEN
+			before := stored;
+			moved_at := at;
+		ELSIF at > moved_at + interval '20 seconds' THEN
+			RAISE 'nothing was stored for 20 s' USING DETAIL = (SELECT i::text FROM clearout_status_info() i);
+		END IF;
+		PERFORM pg_sleep(0.005);
+	END LOOP;
+END
+$$;
+
+-- Until the queue's calls under way have landed too.
+CREATE FUNCTION bench_wait_idle() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..3000 LOOP
+		IF (SELECT calls_in_flight = 0 AND answers_unstored = 0 FROM clearout_status_info()) THEN
+			RETURN;
+		END IF;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RAISE 'calls are still in flight after 30 s';
+END
+$$;
+
+CREATE TABLE reference_answer (email text PRIMARY KEY, answer text);
