@@ -22,7 +22,8 @@ OBJS        = $(PURE_OBJS) \
               src/lookup.o src/makeway.o src/outbox.o src/queue.o src/reactor.o \
               src/reactor_start.o src/session.o src/slots.o \
               src/statement.o src/status.o src/store.o src/token.o \
-              src/transaction.o src/worker.o
+              src/transaction.o src/worker.o \
+              src/put.o src/trigger.o src/triggeroptions.o
 
 PG_CPPFLAGS = -I$(srcdir)/src -D_GNU_SOURCE
 PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \

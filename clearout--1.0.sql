@@ -424,6 +424,113 @@ COMMENT ON FUNCTION clearout_resume() IS
 'have the queue go on, with rows that came by copy or restore adopted; returns how many were';
 
 --
+-- In your own tables
+--
+
+CREATE FUNCTION clearout_verify_trigger()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'clearout_verify_trigger'
+LANGUAGE C;
+COMMENT ON FUNCTION clearout_verify_trigger() IS
+'have the addresses of a table verified as they come: the first argument is their column, the others are options as name=value; acts as the owner of the table';
+
+CREATE FUNCTION clearout_fresh_since(status text, max_age interval DEFAULT NULL)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'clearout_fresh_since'
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION clearout_fresh_since(text, interval) IS
+'a stored answer of that status is fresh if it was verified or asked for no earlier than this; by the settings, or by another maximum age';
+
+-- The planner puts its body in place of the call.  So it is not STRICT, sets
+-- nothing, and runs with the caller's rights.
+CREATE FUNCTION clearout_cached(email text)
+RETURNS SETOF clearout_result
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+	SELECT r.email, r.status, r.safe_to_send, r.sub_status, r.reason, r.bounce_type,
+		r.disposable, r.free, r.role, r.gibberish, r.suggested_email, r.account,
+		r.domain, r.mx_record, r.smtp_provider, r.ai_verdict, r.verified_at, r.time_taken,
+		'stored'::text, r.raw
+	FROM clearout_results AS r
+	WHERE r.email = clearout_normalize(clearout_cached.email);
+END;
+COMMENT ON FUNCTION clearout_cached(text) IS
+'the stored verdict on an e-mail address, however old; no row if there is none. For joins: FROM customer LEFT JOIN LATERAL clearout_cached(email) ON true';
+
+CREATE FUNCTION clearout_unverified(
+	"table" regclass,
+	email_column name,
+	max_age interval DEFAULT NULL)
+RETURNS TABLE (email text, status text, verified_at timestamptz, waits boolean)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	schema_name name;
+BEGIN
+	IF "table" IS NULL OR email_column IS NULL THEN
+		RETURN;
+	END IF;
+	SELECT n.nspname INTO STRICT schema_name
+	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+	WHERE e.extname = 'clearout';
+
+	RETURN QUERY EXECUTE format(
+		'SELECT a.email, r.status, greatest(r.verified_at, r.asked_at),
+			EXISTS (SELECT FROM %1$I.clearout_queue q WHERE q.email = a.email AND q.failed_at IS NULL)
+		FROM (SELECT DISTINCT %1$I.clearout_normalize(t.%3$I::text) COLLATE "C" FROM %2$s AS t) AS a (email)
+			LEFT JOIN %1$I.clearout_results r ON r.email = a.email
+		WHERE a.email IS NOT NULL
+			AND (greatest(r.verified_at, r.asked_at) >= %1$I.clearout_fresh_since(r.status, $1)
+				OR (r.attempt_status IS NOT NULL
+					AND r.attempted_at >= %1$I.clearout_fresh_since(''unknown'', $1))) IS NOT TRUE
+			AND NOT EXISTS (SELECT FROM %1$I.clearout_spill s
+				WHERE s.email = a.email
+					AND greatest(s.verified_at, s.asked_at) >= %1$I.clearout_fresh_since(s.status, $1))',
+		schema_name, "table", email_column)
+	USING max_age;
+END;
+$$;
+COMMENT ON FUNCTION clearout_unverified(regclass, name, interval) IS
+'the addresses of a table that have no fresh answer, each once and in normal form, with the stale answer and whether they wait in the queue';
+
+-- One pass over clearout_results; the whole answers are not read.
+CREATE VIEW clearout_summary AS
+	SELECT r.status, r.safe_to_send,
+		count(*) AS addresses,
+		count(*) FILTER (WHERE greatest(r.verified_at, r.asked_at) >= clearout_fresh_since(r.status)
+			OR (r.attempt_status IS NOT NULL
+				AND r.attempted_at >= clearout_fresh_since('unknown'))) AS fresh,
+		count(*) FILTER (WHERE r.disposable) AS disposable,
+		count(*) FILTER (WHERE r.role) AS role,
+		min(greatest(r.verified_at, r.asked_at)) AS oldest,
+		max(greatest(r.verified_at, r.asked_at)) AS newest
+	FROM clearout_results AS r
+	GROUP BY r.status, r.safe_to_send;
+COMMENT ON VIEW clearout_summary IS
+'the stored verdicts in figures, by status and safe_to_send; reads all of clearout_results';
+COMMENT ON COLUMN clearout_summary.status IS
+'valid, invalid, catch_all, unknown';
+COMMENT ON COLUMN clearout_summary.safe_to_send IS
+'yes, risky, no, unknown';
+COMMENT ON COLUMN clearout_summary.addresses IS
+'how many there are';
+COMMENT ON COLUMN clearout_summary.fresh IS
+'how many of these would be taken without a call';
+COMMENT ON COLUMN clearout_summary.disposable IS
+'how many are of a throw-away service';
+COMMENT ON COLUMN clearout_summary.role IS
+'how many belong to a role or group';
+COMMENT ON COLUMN clearout_summary.oldest IS
+'when the oldest of them was verified';
+COMMENT ON COLUMN clearout_summary.newest IS
+'when the newest of them was verified';
+
+REVOKE ALL ON clearout_summary FROM PUBLIC;
+REVOKE ALL ON FUNCTION clearout_verify_trigger(), clearout_cached(text),
+	clearout_unverified(regclass, name, interval) FROM PUBLIC;
+
+--
 -- Operation
 --
 
@@ -1090,6 +1197,13 @@ BEGIN
 	FROM unnest(ARRAY['text', 'text[]']) AS t
 	WHERE what IN ('enqueue', 'admin')
 	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.clearout_verify_trigger()', schema_name)
+	WHERE what IN ('verify', 'enqueue', 'admin')
+	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
+	FROM unnest(ARRAY['clearout_cached(text)', 'clearout_unverified(regclass, name, interval)']) AS t
+	WHERE what IN ('read', 'admin')
+	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
 	FROM unnest(ARRAY['clearout_refresh(interval, bigint, integer)', 'clearout_retry()',
 					  'clearout_pause()', 'clearout_resume()']) AS t
@@ -1097,7 +1211,7 @@ BEGIN
 	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.%I', schema_name, t)
 	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue',
-					  'clearout_control', 'clearout_pauses', 'clearout_status']) AS t
+					  'clearout_control', 'clearout_pauses', 'clearout_status', 'clearout_summary']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)

@@ -10,6 +10,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "executor/executor.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -43,17 +44,18 @@ co_index_beginscan(Relation table, Relation index, Snapshot snapshot, int keys)
 #endif
 }
 
-/* 16 has one function for all kinds of objects. */
-static inline bool
-co_owns_database(Oid database, Oid role)
+/* 16 can leave out indexes that only summarize. */
+static inline List *
+co_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot, EState *estate)
 {
 #if PG_VERSION_NUM >= 160000
-	return object_ownercheck(DatabaseRelationId, database, role);
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false);
 #else
-	return pg_database_ownercheck(database, role);
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
 #endif
 }
 
+/* 16 has one function for all kinds of objects. */
 static inline bool
 co_may_execute(Oid function, Oid role)
 {
@@ -61,6 +63,16 @@ co_may_execute(Oid function, Oid role)
 	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #else
 	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
+static inline bool
+co_owns_database(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
 #endif
 }
 

@@ -31,9 +31,11 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
+#include "enqueue.h"
 #include "guc.h"
 #include "handlers.h"
 #include "lookup.h"
+#include "put.h"
 #include "queue.h"
 #include "slots.h"
 #include "transaction.h"
@@ -171,26 +173,13 @@ execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
 #define WAITS "EXISTS (SELECT FROM %s.clearout_queue AS q" \
 	" WHERE q.email = a.email AND q.failed_at IS NULL AND q.origin = $4)"
 
-static const Oid enqueue_types[] = {
-	TEXTARRAYOID, INT4OID, NAMEOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID
-};
+static const Oid enqueue_types[] = {TEXTARRAYOID, INT4OID, NAMEOID, INT8OID, TIMESTAMPTZOID};
 static CoStatement enqueue_addresses =
 {CO_TABLE_QUEUE, "INSERT INTO %s.clearout_queue (email, priority, requested_by, accepts_since)"
-	" SELECT a.email, $2, $3, $5 FROM (SELECT DISTINCT email COLLATE \"C\""
+	" SELECT a.email, $2, $3, $5 FROM (SELECT u.email COLLATE \"C\""
 	" FROM unnest($1) AS u (email)) AS a"
-	" WHERE NOT " WAITS
-	" AND NOT EXISTS (SELECT FROM %s.clearout_results AS r WHERE r.email = a.email"
-	" AND " FRESH("$5", "$6", "$7") ")"
-	" AND NOT EXISTS (SELECT FROM %s.clearout_spill AS r WHERE r.email = a.email"
-	" AND " FRESH("$5", "$6", "$7") ")",
-7, enqueue_types, NULL, ""};
-
-static const Oid one_types[] = {TEXTOID, INT4OID, NAMEOID, INT8OID, TIMESTAMPTZOID};
-static CoStatement enqueue_address =
-{CO_TABLE_QUEUE, "INSERT INTO %s.clearout_queue (email, priority, requested_by, accepts_since)"
-	" SELECT a.email, $2, $3, $5 FROM (VALUES ($1 COLLATE \"C\")) AS a (email)"
 	" WHERE NOT " WAITS,
-5, one_types, NULL, ""};
+5, enqueue_types, NULL, ""};
 
 static const Oid refresh_types[] = {INT8OID, INT4OID, NAMEOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 static CoStatement refresh_stale =
@@ -217,24 +206,30 @@ static CoStatement set_pause =
 2, pause_types, NULL, ""};
 
 static Datum
-current_user_name(void)
+name_of(Oid role)
 {
-	return DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetUserId(), false)));
+	return DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(role, false)));
 }
 
 /* ---------- putting in ---------- */
 
-static int
-priority_argument(FunctionCallInfo fcinfo, int number)
+void
+co_require_priority(int priority)
 {
-	int			priority = PG_ARGISNULL(number) ? 0 : PG_GETARG_INT32(number);
-
 	if (priority < CO_PRIORITY_MIN || priority > CO_PRIORITY_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("priority %d is out of range", priority),
 				 errhint("Priorities are from %d to %d; the higher is taken first.",
 						 CO_PRIORITY_MIN, CO_PRIORITY_MAX)));
+}
+
+static int
+priority_argument(FunctionCallInfo fcinfo, int number)
+{
+	int			priority = PG_ARGISNULL(number) ? 0 : PG_GETARG_INT32(number);
+
+	co_require_priority(priority);
 	return priority;
 }
 
@@ -245,59 +240,117 @@ require_writable(const char *function)
 	PreventCommandDuringRecovery(function);
 }
 
+static int
+compare_keys(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* The same by the executor, where the owner has changed the table. */
+static uint64
+insert_keys(const CoCatalog *catalog, char **keys, int count, const CoEnqueue *enqueue)
+{
+	Datum	   *elements = MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(Datum));
+	Datum		values[5];
+
+	for (int i = 0; i < count; i++)
+		elements[i] = CStringGetTextDatum(keys[i]);
+	values[0] = PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[1] = Int32GetDatum(enqueue->priority);
+	values[2] = name_of(enqueue->requester);
+	values[3] = Int64GetDatum(co_queue_origin());
+	values[4] = TimestampTzGetDatum(enqueue->accepts.verdict);
+	return execute_as_owner(catalog, &enqueue_addresses, values, "     ");
+}
+
+bool
+co_enqueue_unanswered(const CoCatalog *catalog, const char *key, const CoEnqueue *enqueue)
+{
+	char	   *keys[] = {(char *) key};
+	uint64		written;
+
+	if (!co_put(catalog, keys, 1, enqueue, &written))
+		written = insert_keys(catalog, keys, 1, enqueue);
+	return written > 0;
+}
+
+bool
+co_enqueue_key(const CoCatalog *catalog, const char *key, const CoEnqueue *enqueue)
+{
+	CoRow		row;
+
+	return !co_lookup(catalog, key, &enqueue->accepts, &row, NULL) &&
+		co_enqueue_unanswered(catalog, key, enqueue);
+}
+
+/*
+ * In the order of the keys, and so of the index, which is faster; equal ones
+ * then lie side by side.
+ */
+uint64
+co_enqueue_keys(const CoCatalog *catalog, char **keys, int count, const CoEnqueue *enqueue)
+{
+	int			distinct = 0;
+	uint64		written;
+
+	if (count == 0)
+		return 0;
+	qsort(keys, count, sizeof(char *), compare_keys);
+	for (int i = 0; i < count; i++)
+	{
+		if (i == 0 || strcmp(keys[i], keys[distinct - 1]) != 0)
+			keys[distinct++] = keys[i];
+	}
+	count = co_lookup_remove_fresh(catalog, keys, distinct, &enqueue->accepts);
+	if (count == 0)
+		return 0;
+	if (!co_put(catalog, keys, count, enqueue, &written))
+		written = insert_keys(catalog, keys, count, enqueue);
+	return written;
+}
+
 Datum
 clearout_enqueue(PG_FUNCTION_ARGS)
 {
-	int			priority;
-	CoFreshness accepts;
+	CoEnqueue	enqueue;
 	CoAddressError error;
 	CoCatalog	catalog;
-	CoRow		row;
 	char	   *key;
-	Datum		values[5];
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	priority = priority_argument(fcinfo, 1);
+	enqueue.priority = priority_argument(fcinfo, 1);
 	require_writable("clearout_enqueue()");
 
 	key = co_key_argument(PG_GETARG_TEXT_PP(0), &error);
 	if (key == NULL)
 		PG_RETURN_BOOL(false);	/* malformed: the verdict is known */
 
-	accepts = co_accepted_ages(NULL);
+	enqueue.requester = GetUserId();
+	enqueue.accepts = co_accepted_ages(NULL);
 	co_catalog_of_function(fcinfo, &catalog);
-	if (co_lookup(&catalog, key, &accepts, &row, NULL))
-		PG_RETURN_BOOL(false);
-
-	values[0] = CStringGetTextDatum(key);
-	values[1] = Int32GetDatum(priority);
-	values[2] = current_user_name();
-	values[3] = Int64GetDatum(co_queue_origin());
-	values[4] = TimestampTzGetDatum(accepts.verdict);
-	PG_RETURN_BOOL(execute_as_owner(&catalog, &enqueue_address, values, "     ") > 0);
+	PG_RETURN_BOOL(co_enqueue_key(&catalog, key, &enqueue));
 }
 
 Datum
 clearout_enqueue_array(PG_FUNCTION_ARGS)
 {
-	CoFreshness accepts;
+	CoEnqueue	enqueue;
 	CoCatalog	catalog;
 	Datum	   *elements;
 	bool	   *nulls;
-	Datum	   *keys;
+	char	  **keys;
 	int			count;
 	int			key_count = 0;
-	Datum		values[7];
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	values[1] = Int32GetDatum(priority_argument(fcinfo, 1));
+	enqueue.priority = priority_argument(fcinfo, 1);
 	require_writable("clearout_enqueue()");
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
 					  &elements, &nulls, &count);
-	keys = MemoryContextAllocHuge(CurrentMemoryContext, Max(count, 1) * sizeof(Datum));
+	keys = MemoryContextAllocHuge(CurrentMemoryContext, Max(count, 1) * sizeof(char *));
 	for (int i = 0; i < count; i++)
 	{
 		CoAddressError error;
@@ -305,18 +358,13 @@ clearout_enqueue_array(PG_FUNCTION_ARGS)
 			co_key_argument(DatumGetTextPP(elements[i]), &error);
 
 		if (key != NULL)
-			keys[key_count++] = CStringGetTextDatum(key);
+			keys[key_count++] = key;
 	}
 
-	accepts = co_accepted_ages(NULL);
+	enqueue.requester = GetUserId();
+	enqueue.accepts = co_accepted_ages(NULL);
 	co_catalog_of_function(fcinfo, &catalog);
-	values[0] = PointerGetDatum(construct_array(keys, key_count, TEXTOID, -1, false, TYPALIGN_INT));
-	values[2] = current_user_name();
-	values[3] = Int64GetDatum(co_queue_origin());
-	values[4] = TimestampTzGetDatum(accepts.verdict);
-	values[5] = TimestampTzGetDatum(accepts.unknown);
-	values[6] = TimestampTzGetDatum(accepts.catch_all);
-	PG_RETURN_INT64((int64) execute_as_owner(&catalog, &enqueue_addresses, values, "       "));
+	PG_RETURN_INT64((int64) co_enqueue_keys(&catalog, keys, key_count, &enqueue));
 }
 
 Datum
@@ -336,7 +384,7 @@ clearout_refresh(PG_FUNCTION_ARGS)
 	nulls[0] = PG_ARGISNULL(1) ? 'n' : ' ';
 	values[0] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
 	values[1] = Int32GetDatum(PG_ARGISNULL(2) ? 0 : priority_argument(fcinfo, 2));
-	values[2] = current_user_name();
+	values[2] = name_of(GetUserId());
 	values[3] = Int64GetDatum(co_queue_origin());
 	values[4] = TimestampTzGetDatum(accepts.verdict);
 	values[5] = TimestampTzGetDatum(accepts.unknown);
@@ -368,7 +416,7 @@ write_pause(FunctionCallInfo fcinfo, bool paused)
 
 	co_catalog_of_function(fcinfo, &catalog);
 	values[0] = BoolGetDatum(paused);
-	values[1] = current_user_name();
+	values[1] = name_of(GetUserId());
 	(void) execute_as_owner(&catalog, &set_pause, values, "  ");
 	co_queue_note(0);
 }

@@ -28,12 +28,14 @@
 #include "lookup.h"
 #include "slots.h"
 #include "statement.h"
+#include "verify.h"
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(clearout_normalize);
 PG_FUNCTION_INFO_V1(clearout_syntax_error);
 PG_FUNCTION_INFO_V1(clearout_verify);
 PG_FUNCTION_INFO_V1(clearout_verify_array);
+PG_FUNCTION_INFO_V1(clearout_fresh_since);
 
 /* A table that is locked against readers is looked at again after so long. */
 #define LOCKED_RETRY_MS		10
@@ -59,6 +61,22 @@ clearout_syntax_error(PG_FUNCTION_ARGS)
 	if (co_normalize_argument(PG_GETARG_TEXT_PP(0), &error) != NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(co_address_error_text(error)));
+}
+
+/* ---------- freshness ---------- */
+
+Datum
+clearout_fresh_since(PG_FUNCTION_ARGS)
+{
+	CoFreshness accepts = co_accepted_ages(PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1));
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (co_text_equals(PG_GETARG_DATUM(0), "unknown"))
+		PG_RETURN_TIMESTAMPTZ(accepts.unknown);
+	if (co_text_equals(PG_GETARG_DATUM(0), "catch_all"))
+		PG_RETURN_TIMESTAMPTZ(accepts.catch_all);
+	PG_RETURN_TIMESTAMPTZ(accepts.verdict);
 }
 
 /* ---------- arguments ---------- */
@@ -275,6 +293,34 @@ settle_by_call(CoQuestion *questions, int count, const Options *options,
 		co_failure_raise(failure);
 }
 
+/* Settle one question, by a call if need be; its row, if it is ANSWERED. */
+static void
+settle(const CoCatalog *catalog, CoQuestion *question, const Options *options,
+	   CoRow *row)
+{
+	settle_without_call(catalog, question, &options->accepts, row);
+	if (question->state == CO_QUESTION_NEW)
+	{
+		TimestampTz deadline = GetCurrentTimestamp() + options->timeout;
+
+		settle_by_call(question, 1, options, deadline);
+		if (question->state == CO_QUESTION_ANSWERED)
+			read_answer(catalog, question, &options->accepts, deadline, row);
+	}
+}
+
+CoFailure *
+co_verify_key(const CoCatalog *catalog, const char *key, int64 timeout,
+			  const CoFreshness *accepts, CoRow *row)
+{
+	Options		options = {timeout, *accepts, CO_ON_ERROR_UNKNOWN};
+	CoQuestion	question = {0};
+
+	question.key = key;
+	settle(catalog, &question, &options, row);
+	return question.failure;
+}
+
 static const char *
 source_of(const CoQuestion *question)
 {
@@ -312,7 +358,6 @@ clearout_verify(PG_FUNCTION_ARGS)
 	CoQuestion	question = {0};
 	CoAddressError error;
 	CoRow		row;
-	TimestampTz deadline;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -327,14 +372,7 @@ clearout_verify(PG_FUNCTION_ARGS)
 	}
 
 	co_catalog_of_function(fcinfo, &catalog);
-	settle_without_call(&catalog, &question, &options.accepts, &row);
-	if (question.state == CO_QUESTION_NEW)
-	{
-		deadline = GetCurrentTimestamp() + options.timeout;
-		settle_by_call(&question, 1, &options, deadline);
-		if (question.state == CO_QUESTION_ANSWERED)
-			read_answer(&catalog, &question, &options.accepts, deadline, &row);
-	}
+	settle(&catalog, &question, &options, &row);
 	if (question.state == CO_QUESTION_ANSWERED)
 		return make_result(fcinfo, &row, source_of(&question));
 

@@ -20,6 +20,7 @@
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -122,13 +123,13 @@ show_attempt(CoRow *row)
  * expression, an operator class) must not run here: we may be a superuser.
  * So nothing of it is loaded, only whether it is there.
  */
-static bool
-is_email_index(Relation index)
+bool
+co_is_email_index(Relation index, AttrNumber email)
 {
 	return index->rd_rel->relam == BTREE_AM_OID &&
 		index->rd_index->indisvalid &&
 		index->rd_index->indnkeyatts == 1 &&
-		index->rd_index->indkey.values[0] == CO_COL_EMAIL + 1 &&
+		index->rd_index->indkey.values[0] == email &&
 		index->rd_opfamily[0] == TEXT_BTREE_FAM_OID &&
 		index->rd_indcollation[0] == C_COLLATION_OID &&
 		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
@@ -154,7 +155,7 @@ open_email_index(Relation table)
 			continue;
 		}
 		index = index_open(id, NoLock);
-		if (is_email_index(index))
+		if (co_is_email_index(index, CO_COL_EMAIL + 1))
 		{
 			found = index;
 			break;
@@ -192,46 +193,85 @@ require_columns(Relation table)
 	}
 }
 
-/* The freshest acceptable row of one table; the table must be locked. */
-static Found
-scan_table(Oid table_id, const char *key, const CoFreshness *accepts,
-		   CoRow *best, bool *locked)
+/* One table, ready to be looked into for one key after the other. */
+typedef struct Look
 {
-	Relation	table = table_open(table_id, NoLock);
+	Relation	table;			/* NULL: there is nothing to be found */
 	Relation	index;
 	Snapshot	snapshot;
 	IndexScanDesc scan;
-	ScanKeyData scankey;
 	TupleTableSlot *slot;
-	Found		found = FOUND_NOTHING;
-	TimestampTz found_age = DT_NOBEGIN;
+	MemoryContext context;		/* of all these; an index scan allocates later too */
+} Look;
 
+/*
+ * Make ready; the table must be locked.  *locked is set where its index is
+ * locked against readers.
+ */
+static void
+begin_look(Look *look, Oid table_id, bool *locked)
+{
+	Relation	table = table_open(table_id, NoLock);
+
+	memset(look, 0, sizeof(*look));
 	require_columns(table);
 
 	/* An empty file has no need for a look into its index. */
-	if (RelationGetNumberOfBlocks(table) == 0)
+	if (RelationGetNumberOfBlocks(table) > 0)
+	{
+		look->index = open_email_index(table);
+		*locked |= look->index == NULL;
+	}
+	if (look->index == NULL)
 	{
 		table_close(table, NoLock);
-		return FOUND_NOTHING;
+		return;
 	}
+	look->table = table;
+	look->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	look->slot = table_slot_create(table, NULL);
+	look->scan = co_index_beginscan(table, look->index, look->snapshot, 1);
+	look->context = CurrentMemoryContext;
+}
 
-	index = open_email_index(table);
-	if (index == NULL)
-	{
-		*locked = true;
-		table_close(table, NoLock);
+static bool
+next_row(Look *look)
+{
+	MemoryContext old = MemoryContextSwitchTo(look->context);
+	bool		found = index_getnext_slot(look->scan, ForwardScanDirection, look->slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+static void
+end_look(Look *look)
+{
+	if (look->table == NULL)
+		return;
+	index_endscan(look->scan);
+	ExecDropSingleTupleTableSlot(look->slot);
+	UnregisterSnapshot(look->snapshot);
+	index_close(look->index, AccessShareLock);
+	table_close(look->table, NoLock);
+}
+
+/* The freshest acceptable row of the table, in the current memory context. */
+static Found
+look_for(Look *look, const char *key, const CoFreshness *accepts, CoRow *best)
+{
+	ScanKeyData scankey;
+	Found		found = FOUND_NOTHING;
+	TimestampTz found_age = DT_NOBEGIN;
+
+	if (look->table == NULL)
 		return FOUND_NOTHING;
-	}
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	slot = table_slot_create(table, NULL);
-
 	ScanKeyInit(&scankey, 1, BTEqualStrategyNumber, F_TEXTEQ,
 				CStringGetTextDatum(key));
 	scankey.sk_collation = C_COLLATION_OID;
 
-	scan = co_index_beginscan(table, index, snapshot, 1);
-	index_rescan(scan, &scankey, 1, NULL, 0);
-	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	index_rescan(look->scan, &scankey, 1, NULL, 0);
+	while (next_row(look))
 	{
 		HeapTuple	tuple;
 		CoRow		row;
@@ -239,9 +279,9 @@ scan_table(Oid table_id, const char *key, const CoFreshness *accepts,
 		TimestampTz age;
 
 		/* A copy: it must outlive the buffer pin. */
-		tuple = ExecCopySlotHeapTuple(slot);
+		tuple = ExecCopySlotHeapTuple(look->slot);
 		for (int column = 0; column < CO_STORED_COLUMNS; column++)
-			row.value[column] = heap_getattr(tuple, column + 1, table->rd_att,
+			row.value[column] = heap_getattr(tuple, column + 1, look->table->rd_att,
 											 &row.isnull[column]);
 		fresh = freshness(&row, accepts);
 		if (fresh == FOUND_NOTHING)
@@ -256,11 +296,6 @@ scan_table(Oid table_id, const char *key, const CoFreshness *accepts,
 			*best = row;
 		}
 	}
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	table_close(table, NoLock);
 	return found;
 }
 
@@ -271,6 +306,7 @@ co_lookup(const CoCatalog *catalog, const char *key,
 	const Oid	tables[] = {catalog->results, catalog->spill};
 	bool		any_locked = false;
 	Found		found = FOUND_NOTHING;
+	Look		look;
 
 	for (int i = 0; i < lengthof(tables) && found == FOUND_NOTHING; i++)
 	{
@@ -281,10 +317,49 @@ co_lookup(const CoCatalog *catalog, const char *key,
 			any_locked = true;
 			continue;
 		}
-		found = scan_table(tables[i], key, accepts, row, &any_locked);
+		begin_look(&look, tables[i], &any_locked);
+		found = look_for(&look, key, accepts, row);
+		end_look(&look);
 		UnlockRelationOid(tables[i], AccessShareLock);
 	}
 	if (locked)
 		*locked = any_locked;
 	return found != FOUND_NOTHING;
+}
+
+int
+co_lookup_remove_fresh(const CoCatalog *catalog, char **keys, int count,
+					   const CoFreshness *accepts)
+{
+	const Oid	tables[] = {catalog->results, catalog->spill};
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "clearout look-up",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		Look		look;
+		bool		locked = false;
+		int			left = 0;
+
+		if (!ConditionalLockRelationOid(tables[i], AccessShareLock))
+			continue;
+		begin_look(&look, tables[i], &locked);
+		for (int k = 0; look.table != NULL && k < count; k++)
+		{
+			MemoryContext old = MemoryContextSwitchTo(scratch);
+			CoRow		row;
+
+			if (look_for(&look, keys[k], accepts, &row) == FOUND_NOTHING)
+				keys[left++] = keys[k];
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(scratch);
+			CHECK_FOR_INTERRUPTS();
+		}
+		if (look.table != NULL)
+			count = left;
+		end_look(&look);
+		UnlockRelationOid(tables[i], AccessShareLock);
+	}
+	MemoryContextDelete(scratch);
+	return count;
 }

@@ -6,6 +6,8 @@
 #ifndef CO_LOOKUP_H
 #define CO_LOOKUP_H
 
+#include "utils/relcache.h"
+
 #include "catalog.h"
 #include "row.h"
 #include "slots.h"
@@ -21,5 +23,15 @@
 extern bool co_lookup(const CoCatalog *catalog, const char *key,
 							const CoFreshness *accepts, CoRow *row,
 							bool *locked);
+
+/*
+ * Leave only those of the keys for which no fresh answer is stored; returns how
+ * many these are.  A table that is locked against readers is passed over.
+ */
+extern int	co_lookup_remove_fresh(const CoCatalog *catalog, char **keys, int count,
+								   const CoFreshness *accepts);
+
+/* Is this a plain index on the column "email" alone, in its own order? */
+extern bool co_is_email_index(Relation index, AttrNumber email);
 
 #endif							/* CO_LOOKUP_H */

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ * enqueue.h
+ *		Put addresses into the queue, from inside a backend.
+ *-------------------------------------------------------------------------
+ */
+#ifndef CO_ENQUEUE_H
+#define CO_ENQUEUE_H
+
+#include "catalog.h"
+#include "slots.h"
+
+/* On whose account, how urgent, and what makes a call needless. */
+typedef struct CoEnqueue
+{
+	Oid			requester;
+	int			priority;
+	CoFreshness accepts;
+} CoEnqueue;
+
+/*
+ * Have this address (in normal form) verified some time after the commit.
+ * False if that is needless: a fresh answer is stored, or it waits already.
+ */
+extern bool co_enqueue_key(const CoCatalog *catalog, const char *key,
+						   const CoEnqueue *enqueue);
+
+/* The same where the caller has looked: no fresh answer is stored. */
+extern bool co_enqueue_unanswered(const CoCatalog *catalog, const char *key,
+								  const CoEnqueue *enqueue);
+
+/* The same for many, which are sorted; returns how many were put in. */
+extern uint64 co_enqueue_keys(const CoCatalog *catalog, char **keys, int count,
+							  const CoEnqueue *enqueue);
+
+/* Errors out if it is not one that rows of the queue may have. */
+extern void co_require_priority(int priority);
+
+#endif							/* CO_ENQUEUE_H */
