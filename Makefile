@@ -27,8 +27,8 @@ OBJS        = $(PURE_OBJS) \
 
 PG_CPPFLAGS = -I$(srcdir)/src -D_GNU_SOURCE
 PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \
-              -Wno-missing-field-initializers -Wno-cast-function-type $(WERROR)
-SHLIB_LINK  = -lcurl -ljansson -lidn2
+              -Wno-missing-field-initializers -Wno-cast-function-type $(WERROR) $(SANITIZE)
+SHLIB_LINK  = -lcurl -ljansson -lidn2 $(SANITIZE)
 
 REGRESS        = install normalize settings permissions security report
 REGRESS_OPTS   = --inputdir=$(srcdir) --load-extension=clearout

@@ -43,6 +43,7 @@ co_session_init(void)
 		{"client_min_messages", "error"},
 		{"exit_on_error", "off"},
 		{"jit", "off"},
+		{"max_parallel_workers_per_gather", "0"},
 		/* every statement here is by key; the plan must stay so */
 		{"plan_cache_mode", "force_generic_plan"},
 		{"enable_seqscan", "off"}

@@ -1265,9 +1265,12 @@ worker_exit(int code, Datum argument)
 		AbortOutOfAnyTransaction();
 		store_landed(true);
 	}
-	if (http != NULL)
-		co_http_destroy(http);
-	http = NULL;
+
+	/*
+	 * The engine goes with the process.  To take it apart could mean to wait
+	 * for a thread of libcurl's that asks a dead name server: newer releases
+	 * do that in spite of CURLOPT_QUICK_EXIT.
+	 */
 	explicit_bzero(token, sizeof(token));
 	explicit_bzero(authorization, sizeof(authorization));
 	co_database_detach(me, leave);

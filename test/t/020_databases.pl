@@ -539,6 +539,8 @@ subtest 'hostile settings' => sub {
 		'idle_in_transaction_session_timeout=0', 'idle_session_timeout=0', 'role=none',
 		'exit_on_error=off', 'search_path=public', 'session_replication_role=replica',
 		'standard_conforming_strings=on', 'client_min_messages=warning', 'client_encoding=UTF8');
+	# a parallel worker starts with the settings of the database
+	$ENV{PGOPTIONS} .= ' -c transaction_timeout=0 -c max_parallel_workers_per_gather=0' if $node->pg_version >= 17;
 	local $ENV{PGCLIENTENCODING} = 'UTF8';
 
 	foreach my $way ('DATABASE hostile', 'ROLE ALL', 'ROLE ALL IN DATABASE hostile')
