@@ -336,6 +336,12 @@ C<stats> is a hash of all counters; C<calls> is how often an address was asked
 for, C<answered> how often a success answer was sent to its end, C<charged>
 what it cost, C<rows> (of an address) how often it was processed in a list.
 
+=item subject_stats($endpoint, $subject)
+
+The same of other endpoints than verify: a hash with C<asked>, C<answered> and
+C<charged> of one subject, or the summary over all of them.  The subject of
+C<find> is C<NAME|DOMAIN>.
+
 =item total_calls, address_stats, requests, faults
 
 All requests; the summary over all addresses; the last requests one by one;
@@ -361,6 +367,15 @@ sub _address
 {
 	my ($self, $email, $what) = @_;
 	return $self->_control('GET', '/calls?email=' . _encode($email))->{$what};
+}
+
+sub subject_stats
+{
+	my ($self, $endpoint, $subject) = @_;
+	my $path = "/calls?endpoint=$endpoint";
+
+	$path .= '&subject=' . _encode($subject) if defined $subject;
+	return $self->_control('GET', $path);
 }
 
 sub calls { return $_[0]->_address($_[1], 'asked') }

@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "clock.h"
+#include "serve.h"
 #include "settings.h"
 
 #define CONTENT_JSON "application/json; charset=utf-8"
@@ -159,7 +160,10 @@ answer_status(Call *call, int status)
 			answer_too_many(call);
 			return;
 		case 524:
-			answer_timeout(call);
+			if (call->route && call->route->serve == serve_find)
+				find_time_out(call);
+			else
+				answer_timeout(call, "email", call->email, NULL);
 			return;
 	}
 	for (size_t i = 0; i < sizeof(status_messages) / sizeof(status_messages[0]); i++)
@@ -181,15 +185,17 @@ answer_too_many(Call *call)
 	answer_failure(call, 429, (int) settings.rate_code, message);
 }
 
-/* Neither a code nor a queue id: a verification cannot be resumed. */
+/* No code is documented for it. */
 void
-answer_timeout(Call *call)
+answer_timeout(Call *call, const char *resource, const char *value, const char *queue_id)
 {
 	begin(call, 524);
-	text_string(&call->answer, "{\"status\":\"failed\",\"error\":"
+	text_printf(&call->answer, "{\"status\":\"failed\",\"error\":"
 				"{\"message\":\"Timeout Occurred\",\"additional_info\":"
-				"{\"resource_name\":\"email\",\"resource_value\":");
-	text_json(&call->answer, call->email ? call->email : "");
+				"{\"resource_name\":\"%s\",\"resource_value\":", resource);
+	text_json(&call->answer, value ? value : "");
+	if (queue_id)
+		text_printf(&call->answer, ",\"queue_id\":\"%s\"", queue_id);
 	text_string(&call->answer, "}}}");
 }
 

@@ -40,6 +40,9 @@ extern bool answer_affordable(Call *call);
 extern void answer_storage(Call *call, int status, const char *code, const char *message);
 
 extern void answer_too_many(Call *call);	/* 429 */
-extern void answer_timeout(Call *call); /* 524 */
+
+/* 524 about this resource; with the id of a queue, if it may be resumed. */
+extern void answer_timeout(Call *call, const char *resource, const char *value,
+						   const char *queue_id);
 
 #endif							/* SANDBOX_ANSWER_H */

@@ -20,6 +20,7 @@
 
 #include "account.h"
 #include "loop.h"
+#include "table.h"
 #include "text.h"
 #include "upload.h"
 
@@ -56,7 +57,7 @@ typedef struct Route
 	Service		service;
 	BodyKind	body;
 	const char *subject;		/* the parameter that says what is asked about */
-	bool		by_email;		/* that is an address, which is counted */
+	bool		by_email;		/* that is an address */
 	void		(*serve) (Call *call);
 	int64_t		calls;			/* how often it was called */
 } Route;
@@ -97,12 +98,13 @@ struct Call
 	Upload	   *upload;			/* the body, if it is a form */
 	const char *email;			/* from it */
 	const char *subject;		/* the address, the name of the list, ... */
-	Text		subject_text;	/* where it is not part of the request itself */
+	Text		subject_text;	/* where it is put together */
 	Route	   *route;
 	Account    *account;
-	bool		counted;		/* there is a count for the address: */
-	size_t		count;			/* its place in the table */
-	unsigned	epoch;			/* of the table then */
+	bool		counted;		/* there is a count for the subject: */
+	Table	   *table;			/* in this table, */
+	uint32_t	count;			/* at this place, */
+	unsigned	epoch;			/* as the table was then */
 	Rate		rate;
 
 	/* the answer */
@@ -124,6 +126,9 @@ struct Call
 };
 
 extern const char *call_header(const Call *call, const char *name);
+/* Credits for what is answered. */
+extern void call_charge(Call *call, int64_t credits);
+
 extern const char *call_query(const Call *call, const char *name);
 
 /* Back into the hands of libmicrohttpd: the call is ready or over. */

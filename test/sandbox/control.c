@@ -16,6 +16,7 @@
 #include "control.h"
 #include "faults.h"
 #include "lists.h"
+#include "searches.h"
 #include "server.h"
 #include "settings.h"
 #include "stats.h"
@@ -52,59 +53,111 @@ get_recent(Order *order)
 }
 
 static json_t *
-one_address(const char *email)
+words(const char *text)
 {
-	static const AddressCount none;
-	const AddressCount *count = table_find(email);
+	json_t	   *json = json_string(text);
+
+	return json ? json : json_string("(not UTF-8)");
+}
+
+static json_t *
+one_count(const char *what, const char *key, const Count *count)
+{
+	static const Count none;
 
 	if (count == NULL)
 		count = &none;
-	return json_pack("{ss sI sI sI sI}", "email", email,
+	return json_pack("{so sI sI sI sI}", what, words(key),
 					 "asked", (json_int_t) count->asked,
 					 "answered", (json_int_t) count->answered,
 					 "rows", (json_int_t) count->rows,
 					 "charged", (json_int_t) count->charged);
 }
 
+/* What is summed up over many counts. */
+typedef struct Summary
+{
+	const char *prefix;			/* of the keys that are meant, left out in print */
+	const char *what;
+	int64_t		distinct;
+	int64_t		asked;
+	int64_t		answered;
+	int64_t		rows;
+	int64_t		charged;
+	uint32_t	max;
+	json_t	   *repeated;		/* those asked for more than once */
+	int64_t		more;			/* of them, what was left out */
+} Summary;
+
+static void
+sum_up(const Count *count, void *arg)
+{
+	Summary    *sum = arg;
+	size_t		len = strlen(sum->prefix);
+
+	if (strncmp(count->key, sum->prefix, len) != 0)
+		return;
+	sum->distinct++;
+	sum->asked += count->asked;
+	sum->answered += count->answered;
+	sum->rows += count->rows;
+	sum->charged += count->charged;
+	if (count->asked > sum->max)
+		sum->max = count->asked;
+	if (count->asked < 2)
+		return;
+	if (json_array_size(sum->repeated) < REPEATED_MAX)
+		json_array_append_new(sum->repeated, one_count(sum->what, count->key + len, count));
+	else
+		sum->more++;
+}
+
+/*
+ * Of one address, or over all of them; with an endpoint other than verify, of
+ * one subject or over all of that endpoint.
+ */
 static json_t *
 get_calls(Order *order)
 {
 	const char *email = MHD_lookup_connection_value(order->connection,
 													MHD_GET_ARGUMENT_KIND, "email");
-	json_t	   *repeated;
-	int64_t		total = 0;
-	int64_t		answered = 0;
-	int64_t		rows = 0;
-	int64_t		more = 0;
-	uint32_t	max = 0;
+	const char *subject = MHD_lookup_connection_value(order->connection,
+													  MHD_GET_ARGUMENT_KIND, "subject");
+	const char *endpoint = MHD_lookup_connection_value(order->connection,
+													   MHD_GET_ARGUMENT_KIND, "endpoint");
+	Summary		sum = {.prefix = "",.what = "email"};
+	const Table *table = addresses_asked;
+	json_t	   *answer;
+	Text		key = {0};
 
-	if (email)
-		return one_address(email);
-	repeated = json_array();
-	for (size_t i = 0; i < table_len(); i++)
+	if (email && !endpoint)
+		return one_count("email", email, table_find(addresses_asked, email));
+	if (endpoint && strcmp(endpoint, "verify") != 0)
 	{
-		const AddressCount *count = table_at(i);
-
-		total += count->asked;
-		answered += count->answered;
-		rows += count->rows;
-		if (count->asked > max)
-			max = count->asked;
-		if (count->asked < 2)
-			continue;
-		if (json_array_size(repeated) < REPEATED_MAX)
-			json_array_append_new(repeated, one_address(count->email));
-		else
-			more++;
+		table = others_asked;
+		text_printf(&key, "%s ", endpoint);
+		if (email || subject)
+		{
+			text_string(&key, email ? email : subject);
+			answer = one_count("subject", email ? email : subject, table_find(table, key.data));
+			text_free(&key);
+			return answer;
+		}
+		sum.prefix = key.data;
+		sum.what = "subject";
 	}
-	return json_pack("{sI sI sI sI sI so sI}",
-					 "distinct", (json_int_t) table_len(),
-					 "asked", (json_int_t) total,
-					 "answered", (json_int_t) answered,
-					 "rows", (json_int_t) rows,
-					 "max", (json_int_t) max,
-					 "repeated", repeated,
-					 "repeated_more", (json_int_t) more);
+	sum.repeated = json_array();
+	table_each(table, sum_up, &sum);
+	text_free(&key);
+	return json_pack("{sI sI sI sI sI sI so sI}",
+					 "distinct", (json_int_t) sum.distinct,
+					 "asked", (json_int_t) sum.asked,
+					 "answered", (json_int_t) sum.answered,
+					 "rows", (json_int_t) sum.rows,
+					 "charged", (json_int_t) sum.charged,
+					 "max", (json_int_t) sum.max,
+					 "repeated", sum.repeated,
+					 "repeated_more", (json_int_t) sum.more);
 }
 
 static json_t *
@@ -332,7 +385,9 @@ post_reset(Order *order)
 	call_release(NULL, NULL);
 	lists_reset();
 	stats_reset();
-	table_clear();
+	table_clear(addresses_asked);
+	table_clear(others_asked);
+	searches_reset();
 	for (Account *account = accounts; account; account = account->next)
 	{
 		account_reset(account);

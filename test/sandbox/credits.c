@@ -4,6 +4,7 @@
  *-------------------------------------------------------------------------
  */
 #include "answer.h"
+#include "arguments.h"
 #include "clock.h"
 #include "serve.h"
 
@@ -12,11 +13,15 @@
 void
 serve_credits(Call *call)
 {
+	static const char *const known[] = {NULL};
 	Text	   *out = &call->answer;
 	long long	credits = call->account->credits;
 	int64_t		left = account_daily_left(call->account);
 	char		next_day[CLOCK_TEXT_SIZE];
 
+	arguments_begin(call);
+	if (!arguments_end(call, known))
+		return;
 	clock_iso(account_next_day(), next_day);
 	answer_begin(call);
 	text_printf(out, "{\"available_credits\":%lld,\"credits\":{\"available\":%lld,"

@@ -285,7 +285,13 @@ verify_row(List *list, const char *record, size_t len, RowFate fate)
 		bool		paid = verdict.charged && *email && seen_add(&list->seen, email);
 
 		stats.rows++;
-		table_row(email, paid);
+		if (settings.remember)
+		{
+			Count	   *count = table_at(addresses_asked, table_enter(addresses_asked, email));
+
+			count->rows++;
+			count->charged += paid;
+		}
 		if (paid)
 		{
 			account_charge(list->account, 1);

@@ -275,6 +275,15 @@ read_subject(Call *call)
 		return;
 	if (route->by_email)
 		call->email = subject;
+	else if (route->serve == serve_find)
+	{
+		const char *domain = json_string_value(json_object_get(call->json, "domain"));
+
+		text_string(&call->subject_text, subject);
+		text_string(&call->subject_text, "|");
+		text_string(&call->subject_text, domain ? domain : "");
+		subject = call->subject_text.data;
+	}
 	else if (route->subject && strcmp(route->subject, "list_id") == 0)
 		subject = list_subject(subject);
 	call->subject = subject;
@@ -307,6 +316,40 @@ serve(Call *call)
 }
 
 static void
+count_subject(Call *call)
+{
+	static Text key;
+
+	if (call->subject == NULL || !settings.remember)
+		return;
+	if (call->route->serve == serve_verify)
+	{
+		call->table = addresses_asked;
+		call->count = table_enter(call->table, call->subject);
+	}
+	else
+	{
+		text_clear(&key);
+		text_printf(&key, "%s ", call->route->name);
+		text_string(&key, call->subject);
+		call->table = others_asked;
+		call->count = table_enter(call->table, key.data);
+	}
+	call->epoch = table_epoch(call->table);
+	call->counted = true;
+	table_at(call->table, call->count)->asked++;
+}
+
+void
+call_charge(Call *call, int64_t credits)
+{
+	account_charge(call->account, credits);
+	stats.charged += credits;
+	if (call->counted && call->epoch == table_epoch(call->table))
+		table_at(call->table, call->count)->charged += (uint32_t) credits;
+}
+
+static void
 arrive(Call *call)
 {
 	call->arrived = clock_wall_ms();
@@ -324,13 +367,7 @@ arrive(Call *call)
 		call->route->calls++;
 		read_subject(call);
 	}
-	if (call->email && settings.remember)
-	{
-		call->count = table_enter(call->email);
-		call->epoch = table_epoch();
-		call->counted = true;
-		table_at(call->count)->asked++;
-	}
+	count_subject(call);
 	if (call->account)
 		account_rate(call->account, call->route ? call->route->service : SERVICE_OTHER,
 					 true, &call->rate);
@@ -574,8 +611,8 @@ on_completed(void *arg, struct MHD_Connection *connection, void **request,
 		if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		{
 			stats.answered++;
-			if (call->success && call->counted && call->epoch == table_epoch())
-				table_at(call->count)->answered++;
+			if (call->success && call->counted && call->epoch == table_epoch(call->table))
+				table_at(call->table, call->count)->answered++;
 			if (call->success && call->list)
 				list_downloaded(call->list);
 		}

@@ -38,6 +38,14 @@ enum
 };
 enum
 {
+	NOTHING_CODE, NOTHING_EMPTY
+};
+enum
+{
+	LEAD_NULL, LEAD_EMPTY, LEAD_ABSENT, LEAD_404
+};
+enum
+{
 	ORDER_DOCUMENTED, ORDER_MIXED
 };
 enum
@@ -77,6 +85,14 @@ typedef struct Settings
 	int64_t		unknown_parameters;
 	int64_t		optional_endpoints;
 	int64_t		remember;
+	int64_t		check_price;
+	int64_t		utility_price;
+	int64_t		find_time[2];	/* from, to */
+	int64_t		find_later;
+	int64_t		find_nothing;
+	int64_t		queue_life;
+	int64_t		lead_nothing;
+	int64_t		lead_title;
 	int64_t		bulk_lists;
 	int64_t		bulk_delay[2];	/* from, to */
 	int64_t		bulk_speed;

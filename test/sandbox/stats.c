@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "clock.h"
+#include "searches.h"
 #include "stats.h"
-#include "table.h"
 
 #define RECENT 128				/* requests remembered one by one */
 
@@ -131,7 +131,12 @@ stats_json(void)
 		json_object_set_new(by_status, name, json_integer(stats.by_status[i]));
 	}
 	for (Route *route = routes; route->name; route++)
-		json_object_set_new(by_endpoint, route->name, json_integer(route->calls));
+	{
+		/* there may be several paths to one endpoint */
+		int64_t		before = json_integer_value(json_object_get(by_endpoint, route->name));
+
+		json_object_set_new(by_endpoint, route->name, json_integer(before + route->calls));
+	}
 	for (Account *account = accounts; account; account = account->next)
 	{
 		int64_t		left = account_daily_left(account);
@@ -153,7 +158,7 @@ stats_json(void)
 			add_window(windows, account, which, &w->now);
 		}
 	}
-	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI so so so so}",
+	return json_pack("{sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI so so so so}",
 					 "now_ms", (json_int_t) clock_wall_ms(),
 					 "requests", (json_int_t) stats.requests,
 					 "answered", (json_int_t) stats.answered,
@@ -161,6 +166,7 @@ stats_json(void)
 					 "charged", (json_int_t) stats.charged,
 					 "lists", (json_int_t) stats.lists,
 					 "rows", (json_int_t) stats.rows,
+					 "searches", (json_int_t) searches_running(),
 					 "credits", (json_int_t) (accounts ? accounts->credits : 0),
 					 "unauthorized", (json_int_t) stats.by_status[401],
 					 "payment_required", (json_int_t) stats.by_status[402],

@@ -1,45 +1,51 @@
 /*-------------------------------------------------------------------------
  * table.c
- *		How often each address was asked for: counters by e-mail address.
+ *		How often each thing was asked for: counters by a string.
  *
- * The counters are an array in order of first appearance; beside it lies an
- * index with open addressing that holds positions.  Growing moves neither a
- * position nor a string.  The strings lie in blocks and are freed together.
+ * Counters and their strings lie one behind the other in blocks, which never
+ * move.  Beside them lies an index with open addressing that holds places:
+ * the number of the block and the offset in it, in units of four bytes.
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "settings.h"
 #include "table.h"
 #include "text.h"
 
-#define BLOCK_SIZE (1 << 18)
+#define UNIT 4
+#define BLOCK_UNITS 65536		/* what 16 bits can tell apart */
+#define BLOCK_SIZE (BLOCK_UNITS * UNIT)
+#define KEY_MAX 16384			/* what is longer is cut */
 
 typedef struct Block
 {
-	struct Block *next;
-	size_t		used;
-	size_t		size;
-	char		data[];
+	uint32_t	used;			/* units */
+	char		data[BLOCK_SIZE];
 } Block;
 
-static AddressCount *counts;
-static size_t ncounts;
-static size_t counts_size;
+struct Table
+{
+	Block	  **blocks;
+	uint32_t	nblocks;
+	uint32_t	blocks_size;
+	size_t		len;
+	uint32_t   *places;			/* place + 1, 0 = free; size a power of 2 */
+	size_t		nplaces;
+	unsigned	epoch;
+};
 
-static uint32_t *places;		/* position + 1, 0 = free; size a power of 2 */
-static size_t nplaces;
+static Table tables[2];
 
-static Block *blocks;
-static unsigned epoch;
+Table	   *const addresses_asked = &tables[0];
+Table	   *const others_asked = &tables[1];
 
 uint32_t
-table_hash(const char *email)
+table_hash(const char *key)
 {
 	uint32_t	hash = 2166136261u;
 
-	for (const char *p = email; *p; p++)
+	for (const char *p = key; *p; p++)
 		hash = (hash ^ (unsigned char) *p) * 16777619u;
 	/* FNV leaves the low bits of similar strings alike */
 	hash ^= hash >> 16;
@@ -48,143 +54,151 @@ table_hash(const char *email)
 	return hash;
 }
 
-static char *
-keep_string(const char *string)
+Count *
+table_at(Table *table, uint32_t place)
 {
-	size_t		size = strlen(string) + 1;
-	char	   *kept;
-
-	if (blocks == NULL || blocks->size - blocks->used < size)
-	{
-		size_t		room = size > BLOCK_SIZE ? size : BLOCK_SIZE;
-		Block	   *block = need(sizeof(Block) + room);
-
-		block->next = blocks;
-		block->used = 0;
-		block->size = room;
-		blocks = block;
-	}
-	kept = blocks->data + blocks->used;
-	blocks->used += size;
-	return memcpy(kept, string, size);
+	return (Count *) (table->blocks[place / BLOCK_UNITS]->data +
+					  (size_t) (place % BLOCK_UNITS) * UNIT);
 }
 
-/* The slot of the index that holds the address, or where it would go. */
-static uint32_t *
-seek(const char *email, uint32_t hash)
+static uint32_t
+units(size_t key_len)
 {
-	size_t		i = hash & (nplaces - 1);
+	return (uint32_t) ((sizeof(Count) + key_len + 1 + UNIT - 1) / UNIT);
+}
 
-	while (places[i] != 0)
-	{
-		const AddressCount *count = &counts[places[i] - 1];
+/* The slot of the index that holds the key, or where it would go. */
+static uint32_t *
+seek(const Table *table, const char *key)
+{
+	size_t		i = table_hash(key) & (table->nplaces - 1);
 
-		if (count->hash == hash && strcmp(count->email, email) == 0)
-			break;
-		i = (i + 1) & (nplaces - 1);
-	}
-	return &places[i];
+	while (table->places[i] != 0 &&
+		   strcmp(table_at((Table *) table, table->places[i] - 1)->key, key) != 0)
+		i = (i + 1) & (table->nplaces - 1);
+	return &table->places[i];
 }
 
 static void
-grow(void)
+grow(Table *table)
 {
-	nplaces = nplaces ? nplaces * 2 : 1024;
-	free(places);
-	places = need(nplaces * sizeof(*places));
-	memset(places, 0, nplaces * sizeof(*places));
-	for (size_t n = 0; n < ncounts; n++)
-	{
-		size_t		i = counts[n].hash & (nplaces - 1);
+	size_t		mask;
 
-		while (places[i] != 0)
-			i = (i + 1) & (nplaces - 1);
-		places[i] = (uint32_t) (n + 1);
-	}
+	table->nplaces = table->nplaces ? table->nplaces * 2 : 1024;
+	mask = table->nplaces - 1;
+	free(table->places);
+	table->places = need(table->nplaces * sizeof(*table->places));
+	memset(table->places, 0, table->nplaces * sizeof(*table->places));
+	for (uint32_t block = 0; block < table->nblocks; block++)
+		for (uint32_t at = 0; at < table->blocks[block]->used;)
+		{
+			uint32_t	place = block * BLOCK_UNITS + at;
+			const char *key = table_at(table, place)->key;
+			size_t		i = table_hash(key) & mask;
+
+			while (table->places[i] != 0)
+				i = (i + 1) & mask;
+			table->places[i] = place + 1;
+			at += units(strlen(key));
+		}
 }
 
-size_t
-table_enter(const char *email)
+static uint32_t
+append(Table *table, const char *key, size_t len)
 {
-	uint32_t	hash = table_hash(email);
-	uint32_t   *slot;
-	AddressCount *count;
+	Block	   *block = table->nblocks ? table->blocks[table->nblocks - 1] : NULL;
+	Count	   *count;
+	uint32_t	place;
 
-	if ((ncounts + 1) * 2 > nplaces)
-		grow();
-	slot = seek(email, hash);
-	if (*slot != 0)
-		return *slot - 1;
-	if (ncounts == counts_size)
+	if (block == NULL || BLOCK_UNITS - block->used < units(len))
 	{
-		counts_size = counts_size ? counts_size * 2 : 1024;
-		counts = need_more(counts, counts_size * sizeof(*counts));
+		if (table->nblocks == table->blocks_size)
+		{
+			table->blocks_size = table->blocks_size ? table->blocks_size * 2 : 64;
+			table->blocks = need_more(table->blocks,
+									  table->blocks_size * sizeof(*table->blocks));
+		}
+		block = need(sizeof(*block));
+		block->used = 0;
+		table->blocks[table->nblocks++] = block;
 	}
-	count = &counts[ncounts++];
+	place = (table->nblocks - 1) * BLOCK_UNITS + block->used;
+	count = table_at(table, place);
 	memset(count, 0, sizeof(*count));
-	count->email = keep_string(email);
-	count->hash = hash;
-	*slot = (uint32_t) ncounts;
-	return ncounts - 1;
+	memcpy(count->key, key, len + 1);
+	block->used += units(len);
+	table->len++;
+	return place;
 }
 
-void
-table_row(const char *email, bool paid)
+uint32_t
+table_enter(Table *table, const char *key)
 {
-	AddressCount *count;
-	size_t		position;
+	char		cut[KEY_MAX + 1];
+	size_t		len;
+	uint32_t   *slot;
 
-	if (!settings.remember)
-		return;
-	position = table_enter(email);
-	count = &counts[position];
-	count->rows++;
-	count->charged += paid;
+	len = strlen(key);
+	if (len > KEY_MAX)
+	{
+		memcpy(cut, key, KEY_MAX);
+		cut[KEY_MAX] = '\0';
+		key = cut;
+		len = KEY_MAX;
+	}
+	if ((table->len + 1) * 4 > table->nplaces * 3)
+		grow(table);
+	slot = seek(table, key);
+	if (*slot == 0)
+		*slot = append(table, key, len) + 1;
+	return *slot - 1;
 }
 
-const AddressCount *
-table_find(const char *email)
+const Count *
+table_find(const Table *table, const char *key)
 {
 	uint32_t   *slot;
 
-	if (nplaces == 0)
+	if (table->nplaces == 0)
 		return NULL;
-	slot = seek(email, table_hash(email));
-	return *slot ? &counts[*slot - 1] : NULL;
-}
-
-AddressCount *
-table_at(size_t position)
-{
-	return position < ncounts ? &counts[position] : NULL;
-}
-
-size_t
-table_len(void)
-{
-	return ncounts;
+	slot = seek(table, key);
+	return *slot ? table_at((Table *) table, *slot - 1) : NULL;
 }
 
 void
-table_clear(void)
+table_each(const Table *table, void (*see) (const Count *count, void *arg), void *arg)
 {
-	while (blocks)
-	{
-		Block	   *next = blocks->next;
+	for (uint32_t block = 0; block < table->nblocks; block++)
+		for (uint32_t at = 0; at < table->blocks[block]->used;)
+		{
+			const Count *count = table_at((Table *) table, block * BLOCK_UNITS + at);
 
-		free(blocks);
-		blocks = next;
-	}
-	free(counts);
-	free(places);
-	counts = NULL;
-	places = NULL;
-	ncounts = counts_size = nplaces = 0;
-	epoch++;
+			see(count, arg);
+			at += units(strlen(count->key));
+		}
+}
+
+size_t
+table_len(const Table *table)
+{
+	return table->len;
+}
+
+void
+table_clear(Table *table)
+{
+	unsigned	epoch = table->epoch;
+
+	for (uint32_t block = 0; block < table->nblocks; block++)
+		free(table->blocks[block]);
+	free(table->blocks);
+	free(table->places);
+	memset(table, 0, sizeof(*table));
+	table->epoch = epoch + 1;
 }
 
 unsigned
-table_epoch(void)
+table_epoch(const Table *table)
 {
-	return epoch;
+	return table->epoch;
 }

@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  * table.h
- *		How often each address was asked for: counters by e-mail address.
+ *		How often each thing was asked for: counters by a string.
  *
- * The only part of the sandbox that grows with its use: about 60 bytes for
- * each distinct address, so that a run over millions can be counted.
+ * The only part of the sandbox that grows with its use: about 25 bytes for
+ * each distinct string beside the string itself, so that a run over millions
+ * can be counted; none with the setting remember=off.
  *-------------------------------------------------------------------------
  */
 #ifndef SANDBOX_TABLE_H
@@ -13,30 +14,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct AddressCount
+typedef struct Count
 {
-	char	   *email;			/* exactly as it was sent; NULL = free place */
-	uint32_t	hash;
 	uint32_t	asked;			/* requests that named it, faults included */
 	uint32_t	answered;		/* success answers sent to the end */
 	uint32_t	rows;			/* times that it was processed in a list */
 	uint32_t	charged;		/* credits taken */
-} AddressCount;
+	char		key[];			/* exactly as it was sent */
+} Count;
 
-/* The position stays the same until table_clear(). */
-extern size_t table_enter(const char *email);
-extern const AddressCount *table_find(const char *email);
+typedef struct Table Table;
 
-/* It was processed in a list, if such things are remembered. */
-extern void table_row(const char *email, bool paid);
+extern Table *const addresses_asked;	/* of email_verify/instant and lists */
+extern Table *const others_asked;	/* "ENDPOINT SUBJECT" of everything else */
 
-extern AddressCount *table_at(size_t position);
-extern size_t table_len(void);
-extern void table_clear(void);
+/* The place of a string, added if need be; the same until table_clear(). */
+extern uint32_t table_enter(Table *table, const char *key);
+extern const Count *table_find(const Table *table, const char *key);
+extern Count *table_at(Table *table, uint32_t place);
 
-/* Changes with table_clear(): positions from before mean nothing any more. */
-extern unsigned table_epoch(void);
+/* All of them, in the order of their first appearance. */
+extern void table_each(const Table *table, void (*see) (const Count *count, void *arg), void *arg);
 
-extern uint32_t table_hash(const char *email);
+extern size_t table_len(const Table *table);
+extern void table_clear(Table *table);
+
+/* Changes with table_clear(): places from before mean nothing any more. */
+extern unsigned table_epoch(const Table *table);
+
+extern uint32_t table_hash(const char *key);
 
 #endif							/* SANDBOX_TABLE_H */

@@ -17,7 +17,6 @@
 #include "serve.h"
 #include "settings.h"
 #include "stats.h"
-#include "table.h"
 
 #define TIMEOUT_DEFAULT 130000
 #define TIMEOUT_MAX 180000
@@ -92,16 +91,11 @@ serve_verify(Call *call)
 	{
 		call->latency = timeout;
 		stats.timed_out++;
-		answer_timeout(call);
+		answer_timeout(call, "email", call->email, NULL);
 		return;
 	}
 	addresses_judge(call->email, &verdict);
 	if (verdict.charged)
-	{
-		account_charge(call->account, 1);
-		stats.charged++;
-		if (call->counted)
-			table_at(call->count)->charged++;
-	}
+		call_charge(call, 1);
 	write_verdict(call, &verdict);
 }
