@@ -108,7 +108,7 @@ serve_upload(Call *call)
 	ListKind	kind = kind_of(call);
 	Upload	   *upload = call->upload;
 	const char *ignore = upload_field(upload, "ignore_duplicate_file");
-	int			columns[4] = {-1, -1, -1, -1};
+	int			columns[LIST_COLUMNS];
 	List	   *list;
 
 	call->status = 0;
@@ -136,7 +136,14 @@ serve_upload(Call *call)
 	}
 	if (!result_columns(kind, &upload->csv.header, columns) || upload->csv.rows == 0)
 	{
-		answer_failure(call, 200, 1004, NULL);
+		/* no code is documented for a finder's file without the columns */
+		if (kind == LIST_VERIFY)
+			answer_failure(call, 200, 1004, NULL);
+		else
+		{
+			answer_reason(call, "file", NULL, "must have names, and domains or companies", "any.required");
+			answer_reasons_end(call);
+		}
 		return;
 	}
 	if (refuse_for_account(call, kind))
@@ -324,6 +331,21 @@ filter_word(Call *call, const json_t *filter, const char *name, const char *cons
 	return NULL;
 }
 
+static void
+check_filter(Call *call, const json_t *filter, ListKind kind)
+{
+	static const char *const verify[] = {"date_range", "verified", "type", NULL};
+	static const char *const find[] = {"date_range", "processed", NULL};
+	const char *name;
+	json_t	   *value;
+
+	if (settings.unknown_parameters == UNKNOWN_IGNORE)
+		return;
+	json_object_foreach((json_t *) filter, name, value)
+		if (!one_of(name, kind == LIST_FIND ? find : verify))
+			answer_reason(call, "filter", "body", "has an unknown member", "object.allowUnknown");
+}
+
 void
 serve_lists(Call *call)
 {
@@ -368,6 +390,7 @@ serve_lists(Call *call)
 		filter_word(call, filter, "verified", verified);
 	if (kind == LIST_VERIFY)
 		type = filter_word(call, filter, "type", NULL);
+	check_filter(call, filter, kind);
 	if (!arguments_end(call, known))
 		return;
 

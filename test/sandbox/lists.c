@@ -204,7 +204,7 @@ work(void *arg)
 }
 
 List *
-list_add(Account *account, ListKind kind, Upload *upload, const int columns[4])
+list_add(Account *account, ListKind kind, Upload *upload, const int columns[LIST_COLUMNS])
 {
 	List	   *list = need(sizeof(*list));
 	uint64_t	dice[3];

@@ -27,6 +27,7 @@
 #include "upload.h"
 
 #define LIST_ID_SIZE 25			/* 24 hexadecimal digits */
+#define LIST_COLUMNS 5
 
 typedef enum ListKind
 {
@@ -54,7 +55,7 @@ typedef struct List
 	int64_t		created;		/* wall clock, ms */
 	int64_t		size;			/* of the file */
 	int64_t		rows;
-	int			columns[4];		/* where in a record what is needed stands */
+	int			columns[LIST_COLUMNS];	/* see result.c */
 
 	ListState	state;
 	bool		expired;
@@ -83,7 +84,7 @@ typedef struct List
 extern List *lists;				/* the youngest is first */
 
 /* Takes the file out of the upload.  It begins to run by itself. */
-extern List *list_add(Account *account, ListKind kind, Upload *upload, const int columns[4]);
+extern List *list_add(Account *account, ListKind kind, Upload *upload, const int columns[LIST_COLUMNS]);
 
 /* By its id, unless removed; NULL if there is none. */
 extern List *list_find(const char *id, ListKind kind);

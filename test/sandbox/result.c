@@ -13,6 +13,7 @@
 
 #include "addresses.h"
 #include "clock.h"
+#include "people.h"
 #include "result.h"
 #include "settings.h"
 #include "stats.h"
@@ -30,11 +31,33 @@ static const char *const verify_columns[] = {
 	"Clearout Time Taken (ms)", NULL
 };
 
-/* Of the added columns, which one says why. */
-#define VERIFY_REASON 2
+static const char *const find_columns[] = {
+	"Clearout Finder Full Name", "Clearout Finder First Name", "Clearout Finder Last Name",
+	"Clearout Finder Domain", "Clearout Finder Company", "Clearout Finder Email Address",
+	"Clearout Finder Confidence Score", "Clearout Finder Business Account",
+	"Clearout Finder Status", "Clearout Finder Reason", "Clearout Finder Processed At (UTC)", NULL
+};
+
+/* Places in List.columns. */
+enum
+{
+	COLUMN_EMAIL = 0,			/* of a verifier's list */
+	COLUMN_NAME = 0,			/* of a finder's list: the whole name */
+	COLUMN_FIRST, COLUMN_LAST,	/* or these two */
+	COLUMN_DOMAIN, COLUMN_COMPANY
+};
 
 static const char *const email_headers[] = {
 	"email", "emails", "email address", "emailaddress", NULL
+};
+
+/* Which words the service takes there is not documented. */
+static const char *const find_headers[LIST_COLUMNS][4] = {
+	{"name", "full name", "fullname", NULL},
+	{"first name", "firstname", NULL},
+	{"last name", "lastname", NULL},
+	{"domain", "website", "company domain", NULL},
+	{"company", "company name", NULL}
 };
 
 static Text line;
@@ -73,13 +96,21 @@ column_named(const Text *header, const char *const *names)
 }
 
 bool
-result_columns(ListKind kind, const Text *header, int columns[4])
+result_columns(ListKind kind, const Text *header, int columns[LIST_COLUMNS])
 {
-	(void) kind;
+	for (int i = 0; i < LIST_COLUMNS; i++)
+		columns[i] = -1;
 	if (header->len == 0)
 		return false;
-	columns[0] = column_named(header, email_headers);
-	return columns[0] >= 0;
+	if (kind == LIST_VERIFY)
+	{
+		columns[COLUMN_EMAIL] = column_named(header, email_headers);
+		return columns[COLUMN_EMAIL] >= 0;
+	}
+	for (int i = 0; i < LIST_COLUMNS; i++)
+		columns[i] = column_named(header, find_headers[i]);
+	return (columns[COLUMN_NAME] >= 0 || columns[COLUMN_FIRST] >= 0) &&
+		(columns[COLUMN_DOMAIN] >= 0 || columns[COLUMN_COMPANY] >= 0);
 }
 
 /* --- writing a line --- */
@@ -139,7 +170,7 @@ change_case(char *name)
 void
 result_begin(List *list)
 {
-	const char *const *columns = verify_columns;
+	const char *const *columns = list->kind == LIST_FIND ? find_columns : verify_columns;
 	char		names[COLUMNS_MAX][64];
 	const char *cells[COLUMNS_MAX];
 	int			n = 0;
@@ -159,7 +190,7 @@ result_begin(List *list)
 		record += 3, len -= 3;
 	if (settings.result_bom)
 		spool_add(&list->result, BOM, 3);
-	if (settings.result_extra)
+	if (settings.result_extra && list->kind == LIST_VERIFY)
 		cells[n++] = "Clearout AI Verdict";
 	write_line(list, record, len, cells, n);
 	list->result_header = list->result.len;
@@ -220,6 +251,49 @@ time_cell(int64_t wall, char text[CLOCK_TEXT_SIZE])
 }
 
 
+/* A field of the original record, without blanks around it; good until the next. */
+static const char *
+value_of(const List *list, int column, const char *record, size_t len)
+{
+	char	   *p;
+
+	if (list->columns[column] < 0 || !csv_field(record, len, list->columns[column], &field))
+	{
+		text_clear(&field);
+		text_add(&field, "", 0);
+	}
+	for (p = field.data; isspace((unsigned char) *p); p++)
+		;
+	for (size_t l = strlen(p); l > 0 && isspace((unsigned char) p[l - 1]); l--)
+		p[l - 1] = '\0';
+	return p;
+}
+
+/* What a row costs, but only for the first of its kind in the list. */
+static int
+charge(List *list, const char *key, int credits)
+{
+	if (credits == 0 || !seen_add(&list->seen, key))
+		return 0;
+	account_charge(list->account, credits);
+	stats.charged += credits;
+	list->charged += credits;
+	return credits;
+}
+
+static void
+count_row(Table *table, const char *key, int credits)
+{
+	Count	   *count;
+
+	stats.rows++;
+	if (!settings.remember)
+		return;
+	count = table_at(table, table_enter(table, key));
+	count->rows++;
+	count->charged += (uint32_t) credits;
+}
+
 static void
 verify_row(List *list, const char *record, size_t len, RowFate fate)
 {
@@ -233,18 +307,8 @@ verify_row(List *list, const char *record, size_t len, RowFate fate)
 	char		taken[16];
 	const char *email;
 	const char *domain;
-	char	   *p;
 
-	if (!csv_field(record, len, list->columns[0], &field))
-	{
-		text_clear(&field);
-		text_add(&field, "", 0);
-	}
-	for (p = field.data; isspace((unsigned char) *p); p++)
-		;
-	email = p;
-	for (size_t l = strlen(p); l > 0 && isspace((unsigned char) p[l - 1]); l--)
-		p[l - 1] = '\0';
+	email = value_of(list, COLUMN_EMAIL, record, len);
 	if (fate == ROW_PROCESSED)
 		addresses_judge(email, &verdict);
 	else
@@ -281,30 +345,75 @@ verify_row(List *list, const char *record, size_t len, RowFate fate)
 	write_line(list, record, len, cells, n);
 
 	if (fate == ROW_PROCESSED)
+		count_row(addresses_asked, email, charge(list, email, verdict.charged && *email ? 1 : 0));
+}
+
+static void
+find_row(List *list, const char *record, size_t len, RowFate fate)
+{
+	static Text name;
+	static Text key;
+	const char *cells[COLUMNS_MAX];
+	int			n = 0;
+	const char *domain;
+	char		confidence[8] = "";
+	char		processed_at[CLOCK_TEXT_SIZE];
+	Person		person;
+
+	text_clear(&name);
+	text_string(&name, value_of(list, COLUMN_NAME, record, len));
+	if (name.len == 0)
 	{
-		bool		paid = verdict.charged && *email && seen_add(&list->seen, email);
-
-		stats.rows++;
-		if (settings.remember)
+		text_string(&name, value_of(list, COLUMN_FIRST, record, len));
+		if (*value_of(list, COLUMN_LAST, record, len))
 		{
-			Count	   *count = table_at(addresses_asked, table_enter(addresses_asked, email));
-
-			count->rows++;
-			count->charged += paid;
-		}
-		if (paid)
-		{
-			account_charge(list->account, 1);
-			stats.charged++;
-			list->charged++;
+			text_string(&name, " ");
+			text_string(&name, value_of(list, COLUMN_LAST, record, len));
 		}
 	}
+	domain = value_of(list, COLUMN_DOMAIN, record, len);
+	if (*domain == '\0')
+		domain = value_of(list, COLUMN_COMPANY, record, len);
+	people_find(name.data, domain, &person);
+	if (fate == ROW_CANCELLED || name.len == 0 || *domain == '\0' || !people_name_ok(name.data))
+	{
+		person.found = false;
+		person.nemails = person.credits = 0;
+	}
+	if (person.found)
+		snprintf(confidence, sizeof(confidence), "%d", person.confidence);
+	time_cell(clock_wall_ms(), processed_at);
+
+	cells[n++] = person.full;
+	cells[n++] = person.first;
+	cells[n++] = person.last;
+	cells[n++] = person.domain;
+	cells[n++] = person.company;
+	cells[n++] = person.found ? person.emails[0] : "";
+	cells[n++] = confidence;
+	cells[n++] = person.found ? "Yes" : "";
+	cells[n++] = person.found ? "Found" : "Not Found";
+	cells[n++] = fate == ROW_CANCELLED ? "Request cancelled" :
+		odd_reason(list, person.found ? "Success" : "Email Address Not Found");
+	cells[n++] = processed_at;
+
+	text_clear(&key);
+	text_string(&key, "find ");
+	text_add(&key, name.data, name.len);
+	text_string(&key, "|");
+	text_string(&key, domain);
+	write_line(list, record, len, cells, n);
+	if (fate == ROW_PROCESSED)
+		count_row(others_asked, key.data, charge(list, key.data, person.credits));
 }
 
 void
 result_row(List *list, const char *record, size_t len, RowFate fate)
 {
-	verify_row(list, record, len, fate);
+	if (list->kind == LIST_FIND)
+		find_row(list, record, len, fate);
+	else
+		verify_row(list, record, len, fate);
 }
 
 void

@@ -14,8 +14,8 @@ typedef enum RowFate
 	ROW_CANCELLED				/* not reached before the list was cancelled */
 } RowFate;
 
-/* Where the columns are that the rows need; false if they are not there. */
-extern bool result_columns(ListKind kind, const Text *header, int columns[4]);
+/* Where the columns are that the rows need, -1 for none; false if that will not do. */
+extern bool result_columns(ListKind kind, const Text *header, int columns[LIST_COLUMNS]);
 
 /* The first line; reads the header of the upload. */
 extern void result_begin(List *list);

@@ -30,6 +30,13 @@ Route		routes[] = {
 	{"find", "POST", BASE "/email_finder/instant", TOKEN, FIND, BODY_JSON, "name", false, serve_find, 0},
 	{"queue", "GET", BASE "/email_finder/instant/queue_status", TOKEN, FIND, BODY_NONE, "qid", false, serve_queue, 0},
 
+	{"find_upload", "POST", BASE "/email_finder/bulk", TOKEN, FIND, BODY_FORM, NULL, false, serve_upload, 0},
+	{"find_progress", "GET", BASE "/email_finder/bulk/progress_status", TOKEN, FIND, BODY_NONE, "list_id", false, serve_progress, 0},
+	{"find_result", "POST", BASE "/email_finder/download/result", TOKEN, FIND, BODY_JSON, "list_id", false, serve_result, 0},
+	{"find_cancel", "POST", BASE "/email_finder/list/cancel", TOKEN, FIND, BODY_JSON, "list_id", false, serve_cancel, 0},
+	{"find_remove", "POST", BASE "/email_finder/list/remove", TOKEN, FIND, BODY_JSON, "list_id", false, serve_remove, 0},
+	{"find_lists", "POST", BASE "/email_finder/list", TOKEN, FIND, BODY_JSON, NULL, false, serve_lists, 0},
+
 	{"catchall", "POST", BASE "/email/verify/catchall", TOKEN, VERIFY, BODY_JSON, "email", true, serve_catchall, 0},
 	{"disposable", "POST", BASE "/email/verify/disposable", TOKEN, VERIFY, BODY_JSON, "email", true, serve_disposable, 0},
 	{"business", "POST", BASE "/email/verify/business", TOKEN, VERIFY, BODY_JSON, "email", true, serve_business, 0},
