@@ -10,7 +10,6 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
-#include "executor/executor.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -41,17 +40,6 @@ co_index_beginscan(Relation table, Relation index, Snapshot snapshot, int keys)
 	return index_beginscan(table, index, snapshot, NULL, keys, 0);
 #else
 	return index_beginscan(table, index, snapshot, keys, 0);
-#endif
-}
-
-/* 16 can leave out indexes that only summarize. */
-static inline List *
-co_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot, EState *estate)
-{
-#if PG_VERSION_NUM >= 160000
-	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false);
-#else
-	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
 #endif
 }
 

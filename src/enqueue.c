@@ -71,7 +71,8 @@ tell_worker(int64 from, bool resume)
 			database->queue_from = from;
 		database->queue_news = true;
 		database->resume |= resume;
-		co_worker_wake(database);
+		if (!database->queue_full || from == 0 || resume)
+			co_worker_wake(database);
 		if (database->worker == NULL)
 			co_launcher_wake();
 	}

@@ -20,6 +20,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -129,6 +130,7 @@ has_known_indexes(const ResultRelInfo *target)
 		IndexInfo  *info = target->ri_IndexRelationInfo[i];
 
 		if (info->ii_Expressions != NIL || info->ii_ExclusionOps != NULL ||
+			!target->ri_IndexRelationDescs[i]->rd_index->indimmediate ||
 			is_more_than_null_tests((Node *) info->ii_Predicate, NULL))
 			return false;
 	}
@@ -150,6 +152,9 @@ typedef struct Waiting
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	int64		origin;
+	bool		many;			/* keys in order are asked about */
+	bool		begun;			/* when many: the scan stands somewhere ... */
+	bool		ended;			/* ... behind the last row, or on one in slot */
 } Waiting;
 
 /*
@@ -157,31 +162,71 @@ typedef struct Waiting
  * included: of equal addresses in one load, one row is enough.
  */
 static void
-begin_waiting(Waiting *waiting, Relation queue, Relation index)
+begin_waiting(Waiting *waiting, Relation queue, Relation index, bool many)
 {
+	memset(waiting, 0, sizeof(*waiting));
 	waiting->origin = co_queue_origin();
+	waiting->many = many;
 	waiting->slot = table_slot_create(queue, NULL);
 	waiting->scan = co_index_beginscan(queue, index, SnapshotSelf, 1);
+}
+
+static void
+next_waiting(Waiting *waiting)
+{
+	waiting->ended = !index_getnext_slot(waiting->scan, ForwardScanDirection, waiting->slot);
+	if (!waiting->ended)
+		slot_getallattrs(waiting->slot);
+}
+
+/* How does the row in the slot compare to the key? */
+static int
+compare_waiting(const Waiting *waiting, const char *key)
+{
+	text	   *email = DatumGetTextPP(waiting->slot->tts_values[COL_EMAIL]);
+	int			length = strlen(key);
+	int			result = memcmp(VARDATA_ANY(email), key,
+								Min(VARSIZE_ANY_EXHDR(email), length));
+
+	return result != 0 ? result : (int) VARSIZE_ANY_EXHDR(email) - length;
+}
+
+/*
+ * One key is looked up.  Of many, the scan goes to the first row that is no
+ * lower: up to that one, no key waits, and none is looked up.
+ */
+static void
+find_waiting(Waiting *waiting, const char *key)
+{
+	ScanKeyData scankey;
+	Datum		value;
+
+	if (waiting->begun && (waiting->ended || compare_waiting(waiting, key) >= 0))
+		return;
+	value = CStringGetTextDatum(key);
+	if (waiting->many)
+		ScanKeyInit(&scankey, 1, BTGreaterEqualStrategyNumber, F_TEXT_GE, value);
+	else
+		ScanKeyInit(&scankey, 1, BTEqualStrategyNumber, F_TEXTEQ, value);
+	scankey.sk_collation = C_COLLATION_OID;
+	index_rescan(waiting->scan, &scankey, 1, NULL, 0);
+	next_waiting(waiting);
+	waiting->begun = waiting->many;
+	pfree(DatumGetPointer(value));
 }
 
 static bool
 is_waiting(Waiting *waiting, const char *key)
 {
-	Datum		value = CStringGetTextDatum(key);
-	ScanKeyData scankey;
-	bool		found = false;
-
-	ScanKeyInit(&scankey, 1, BTEqualStrategyNumber, F_TEXTEQ, value);
-	scankey.sk_collation = C_COLLATION_OID;
-	index_rescan(waiting->scan, &scankey, 1, NULL, 0);
-	while (!found && index_getnext_slot(waiting->scan, ForwardScanDirection, waiting->slot))
+	find_waiting(waiting, key);
+	while (!waiting->ended && compare_waiting(waiting, key) == 0)
 	{
-		slot_getallattrs(waiting->slot);
-		found = waiting->slot->tts_isnull[COL_FAILED_AT] &&
-			DatumGetInt64(waiting->slot->tts_values[COL_ORIGIN]) == waiting->origin;
+		if (waiting->slot->tts_isnull[COL_FAILED_AT] &&
+			DatumGetInt64(waiting->slot->tts_values[COL_ORIGIN]) == waiting->origin)
+			return true;
+		next_waiting(waiting);
 	}
-	pfree(DatumGetPointer(value));
-	return found;
+	return false;
 }
 
 static void
@@ -208,22 +253,52 @@ typedef struct Writer
 	const CoEnqueue *enqueue;
 } Writer;
 
+/*
+ * Index by index, which keeps its pages at hand.  A partial one has only null
+ * tests in its predicate (see has_known_indexes), and an EState to try them.
+ */
+static void
+write_index(Writer *writer, Relation index, IndexInfo *info)
+{
+	ExprContext *econtext = GetPerTupleExprContext(writer->estate);
+	IndexUniqueCheck check = index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	if (!info->ii_ReadyForInserts)
+		return;
+	if (info->ii_Predicate != NIL && info->ii_PredicateState == NULL)
+		info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate, writer->estate);
+	for (int i = 0; i < writer->count; i++)
+	{
+		econtext->ecxt_scantuple = writer->slot[i];
+		if (info->ii_Predicate != NIL && !ExecQual(info->ii_PredicateState, econtext))
+			continue;
+		FormIndexDatum(info, writer->slot[i], writer->estate, values, nulls);
+		(void) index_insert(index, values, nulls, &writer->slot[i]->tts_tid, writer->queue,
+							check, false, info);
+		ResetPerTupleExprContext(writer->estate);
+	}
+}
+
 static void
 flush_rows(Writer *writer)
 {
+	MemoryContext old = MemoryContextSwitchTo(writer->context);
+
 	if (writer->count == 1)
 		table_tuple_insert(writer->queue, writer->slot[0], GetCurrentCommandId(true), 0,
 						   writer->bulk);
 	else if (writer->count > 1)
 		table_multi_insert(writer->queue, writer->slot, writer->count,
 						   GetCurrentCommandId(true), 0, writer->bulk);
+	for (int i = 0; i < writer->target->ri_NumIndices; i++)
+		write_index(writer, writer->target->ri_IndexRelationDescs[i],
+					writer->target->ri_IndexRelationInfo[i]);
 	for (int i = 0; i < writer->count; i++)
-	{
-		(void) co_insert_index_tuples(writer->target, writer->slot[i], writer->estate);
 		ExecClearTuple(writer->slot[i]);
-		ResetPerTupleExprContext(writer->estate);
-	}
 	writer->count = 0;
+	MemoryContextSwitchTo(old);
 	MemoryContextReset(writer->context);
 }
 
@@ -327,7 +402,7 @@ write_keys(Relation queue, char **keys, int count, const CoEnqueue *enqueue,
 	if (count > 1)
 		writer->bulk = GetBulkInsertState();
 
-	begin_waiting(&waiting, queue, index);
+	begin_waiting(&waiting, queue, index, count > 1);
 	for (int i = 0; i < count; i++)
 	{
 		if (!is_waiting(&waiting, keys[i]))

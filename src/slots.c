@@ -539,6 +539,7 @@ co_database_attach(Oid dbid, int *result)
 	database->reason[0] = '\0';
 	database->recheck = false;
 	database->dropping = false;
+	database->queue_full = false;
 	co_launcher_wake();			/* others may wait for their turn to start */
 	LWLockRelease(co_shared->lock);
 

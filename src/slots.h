@@ -160,6 +160,8 @@ typedef struct CoDatabase
 
 	bool		queue_news;		/* rows may have come to clearout_queue ... */
 	int64		queue_from;		/* ... with ids from this one on */
+	bool		queue_full;		/* the worker holds as many rows as it can use,
+								 * and looks for news when it does not any more */
 	bool		resume;			/* clearout_resume(): end all pauses */
 	bool		queue_prepared; /* a prepared transaction brings some */
 

@@ -45,7 +45,7 @@ PG_FUNCTION_INFO_V1(clearout_verify_trigger);
 
 /* Addresses of a statement that are put into the queue together; what bounds
  * the memory that a load of any size takes. */
-#define STATEMENT_GROUP 50000
+#define STATEMENT_GROUP 100000
 
 /* What the trigger is about to do. */
 typedef struct Firing

@@ -1226,12 +1226,33 @@ time_to_wait(void)
 	return next <= now ? 0 : (long) Min((next - now + 999) / 1000, 3600 * 1000);
 }
 
+/*
+ * Whoever commits rows of the queue need not wake us while we hold as many as
+ * we can use.  False: some have come meanwhile, and we can use them now.
+ */
+static bool
+tell_appetite(void)
+{
+	static bool shown = false;
+	bool		full = rows_wanted() == 0;
+	bool		news;
+
+	if (full == shown)
+		return true;
+	shown = full;
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	mine->queue_full = full;
+	news = mine->queue_news;
+	LWLockRelease(co_shared->lock);
+	return full || !news;
+}
+
 static void
 wait_for_something(void)
 {
 	WaitEvent	events[3];
 	int			count;
-	long		timeout = time_to_wait();
+	long		timeout = tell_appetite() ? time_to_wait() : 0;
 	bool		idle = co_flight_count(CO_FLIGHT_IN_FLIGHT) == 0;
 	static bool shown_idle = false;
 

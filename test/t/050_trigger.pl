@@ -245,8 +245,8 @@ subtest 'statement triggers' => sub {
 	is(enqueues(q{INSERT INTO t SELECT 1, 'x@x.test' WHERE false}), '', 'no rows');
 
 	# more than what is put in at once
-	is(enqueues(q{INSERT INTO t SELECT 10000 + i, 'big' || i % 60000 || '@x.test' FROM generate_series(1, 120000) i}) =~ tr/@//,
-		60000, 'a load of 120,000 rows, each address once');
+	is(enqueues(q{INSERT INTO t SELECT 10000 + i, 'big' || i % 120000 || '@x.test' FROM generate_series(1, 220000) i}) =~ tr/@//,
+		120000, 'a load of 220,000 rows, each address once');
 
 	make_table('email text', q{CREATE TRIGGER i AFTER INSERT ON t REFERENCING NEW TABLE AS n
 		FOR EACH STATEMENT EXECUTE FUNCTION clearout_verify_trigger('email', 'malformed=reject')});
