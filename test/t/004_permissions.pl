@@ -96,7 +96,7 @@ subtest 'a plain role' => sub {
 			WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'clearout')
 			AND has_function_privilege('plain', p.oid, 'EXECUTE')}),
-		'clearout_normalize clearout_origin clearout_syntax_error', 'and no other function');
+		'clearout_fresh_since clearout_normalize clearout_origin clearout_syntax_error', 'and no other function');
 	is( value_of($node, q{SELECT count(*) FROM pg_depend d JOIN pg_class c ON d.objid = c.oid, aclexplode(c.relacl) a
 			WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'
 			AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'clearout') AND a.grantee = 0}),

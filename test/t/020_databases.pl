@@ -431,7 +431,7 @@ subtest 'another schema, under load' => sub {
 	my $before = $api->address_stats;
 	my $script = PostgreSQL::Test::Utils::tempdir() . '/load.sql';
 	append_to_file($script, <<'SQL');
-\set n random(1, 1000000000)
+\set n random(1, 1000000000000000)
 SELECT status FROM clearout_verify('valid-' || :n || '@moving.test', timeout => '60s');
 SQL
 	my ($out, $err) = ('', '');
