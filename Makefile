@@ -18,7 +18,7 @@ PURE_OBJS   = src/address.o src/codec.o src/codec_find.o src/codec_json.o \
               src/utf8.o
 OBJS        = $(PURE_OBJS) \
               src/arguments.o src/ask.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
-              src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/launcher.o \
+              src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/insert.o src/launcher.o \
               src/lookup.o src/makeway.o src/outbox.o src/queue.o src/reactor.o \
               src/reactor_start.o src/session.o src/slots.o \
               src/statement.o src/status.o src/store.o src/token.o \

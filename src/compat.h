@@ -10,6 +10,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "executor/executor.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -40,6 +41,21 @@ co_index_beginscan(Relation table, Relation index, Snapshot snapshot, int keys)
 	return index_beginscan(table, index, snapshot, NULL, keys, 0);
 #else
 	return index_beginscan(table, index, snapshot, keys, 0);
+#endif
+}
+
+/* Could this row go into all unique indexes?  18 added an argument for updates. */
+static inline bool
+co_check_indexes(ResultRelInfo *target, TupleTableSlot *slot, EState *estate)
+{
+	ItemPointerData conflict;
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(target, slot, estate, &conflict, &none, NIL);
+#else
+	return ExecCheckIndexConstraints(target, slot, estate, &conflict, NIL);
 #endif
 }
 

@@ -46,7 +46,9 @@ co_session_init(void)
 		{"max_parallel_workers_per_gather", "0"},
 		/* every statement here is by key; the plan must stay so */
 		{"plan_cache_mode", "force_generic_plan"},
-		{"enable_seqscan", "off"}
+		{"enable_seqscan", "off"},
+		{"enable_bitmapscan", "off"},
+		{"enable_sort", "off"}
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)

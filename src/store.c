@@ -25,6 +25,7 @@
 #include "catalog.h"
 #include "clock.h"
 #include "convert.h"
+#include "insert.h"
 #include "outbox.h"
 #include "row.h"
 #include "session.h"
@@ -288,17 +289,24 @@ store_step(CoCatalog *catalog, void *argument)
 	char		nulls[CO_WRITTEN_COLUMNS + 1];
 	Datum	   *stored = palloc(batch->count * sizeof(Datum));
 	int			count = 0;
+	CoInserter *inserter = NULL;
 
 	require_table(catalog->results);
 
+	/* For one row alone, the statement is as good. */
+	if (batch->only < 0)
+		inserter = co_insert_begin(catalog->results, co_column_types, CO_WRITTEN_COLUMNS);
 	for (int i = 0; i < batch->count; i++)
 	{
 		if (!in_batch(batch, i))
 			continue;
 		answer_to_parameters(batch->answer[i], values, nulls);
-		write_row(catalog, values, nulls);
+		if (inserter == NULL || !co_insert_row(inserter, values, nulls))
+			write_row(catalog, values, nulls);
 		stored[count++] = values[CO_COL_EMAIL];
 	}
+	if (inserter != NULL)
+		co_insert_end(inserter);
 	co_outbox_put(catalog, stored, count);
 	delete_queue_rows(catalog, batch);
 }

@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ * insert.h
+ *		Insert new rows into a table of ours, without a statement for each.
+ *-------------------------------------------------------------------------
+ */
+#ifndef CO_INSERT_H
+#define CO_INSERT_H
+
+#include "postgres.h"
+
+typedef struct CoInserter CoInserter;
+
+/*
+ * Ready to insert rows whose first columns are of these types; the others get
+ * their defaults.  The caller has locked the table.  NULL if INSERT would do
+ * more than we do (triggers that may fire, rules, row security, generated
+ * columns, ...), so that it takes an INSERT.
+ */
+extern CoInserter *co_insert_begin(Oid table, const Oid *types, int count);
+
+/*
+ * Insert one row.  False: a unique index has such a row already, and nothing
+ * was done.  Throws what INSERT throws.
+ */
+extern bool co_insert_row(CoInserter *inserter, const Datum *values,
+						  const char *nulls);
+
+extern void co_insert_end(CoInserter *inserter);
+
+#endif							/* CO_INSERT_H */
