@@ -13,14 +13,15 @@ MODULE_big  = clearout
 
 # Pure modules include no server header; test/unit runs them without a server.
 PURE_OBJS   = src/address.o src/codec.o src/codec_find.o src/codec_json.o \
-              src/codec_lookup.o src/codec_request.o src/csv.o src/endpoint.o src/governor.o \
+              src/codec_lookup.o src/codec_request.o src/csv.o src/decide.o src/endpoint.o src/governor.o \
               src/headers.o src/hindrance.o src/http.o src/outcome.o src/retry.o src/timestamp.o \
-              src/utf8.o
+              src/utf8.o src/words.o
 OBJS        = $(PURE_OBJS) \
               src/arguments.o src/ask.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
               src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/insert.o src/launcher.o \
               src/lookup.o src/makeway.o src/outbox.o src/queue.o src/reactor.o \
               src/reactor_start.o src/session.o src/slots.o \
+              src/find.o src/inquire.o src/keyscan.o src/lookups.o src/people.o src/seek.o src/spill.o src/stored.o src/store_lookups.o src/store_results.o \
               src/statement.o src/status.o src/store.o src/token.o \
               src/transaction.o src/worker.o \
               src/put.o src/trigger.o src/triggeroptions.o

@@ -128,7 +128,7 @@ COMMENT ON FUNCTION clearout_origin() IS
 CREATE TABLE clearout_queue (
 	priority		integer NOT NULL DEFAULT 0 CHECK (priority BETWEEN -9 AND 9),
 	id				bigint GENERATED ALWAYS AS IDENTITY,
-	email			text COLLATE "C" NOT NULL,
+	email			text COLLATE "C",
 	accepts_since	timestamptz NOT NULL DEFAULT now(),
 	requested_by	name NOT NULL DEFAULT current_user,
 	enqueued_at		timestamptz NOT NULL DEFAULT now(),
@@ -138,7 +138,13 @@ CREATE TABLE clearout_queue (
 	maybe_paid		boolean NOT NULL DEFAULT false,
 	failed_at		timestamptz,
 	last_error		text,
-	PRIMARY KEY (priority, id)
+	name			text COLLATE "C",
+	domain			text COLLATE "C",
+	queue_id		text,
+	sought_since	timestamptz,
+	PRIMARY KEY (priority, id),
+	CONSTRAINT clearout_queue_kind_check
+		CHECK ((email IS NULL) = (name IS NOT NULL) AND (name IS NULL) = (domain IS NULL))
 ) WITH (
 	-- it lives on being emptied: vacuum often, however long it gets
 	autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000,
@@ -146,16 +152,26 @@ CREATE TABLE clearout_queue (
 );
 CREATE INDEX ON clearout_queue (email);
 CREATE INDEX ON clearout_queue (next_attempt_at)
-	WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL;
+	WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL AND email IS NOT NULL;
+
+-- Rows that want somebody found go by indexes of their own, so that neither
+-- kind passes over the other's rows.  The sign keeps the planner from taking
+-- the primary key, where all addresses are as well.
+CREATE INDEX clearout_queue_find ON clearout_queue ((- priority), id)
+	WHERE email IS NULL;
+CREATE INDEX clearout_queue_find_due ON clearout_queue (next_attempt_at)
+	WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL AND email IS NULL;
+CREATE INDEX clearout_queue_find_key ON clearout_queue (name, domain)
+	WHERE email IS NULL;
 
 COMMENT ON TABLE clearout_queue IS
-'addresses that wait to be verified';
+'addresses that wait to be verified, and people whose address is to be found';
 COMMENT ON COLUMN clearout_queue.priority IS
 'from -9 to 9; the higher is taken first';
 COMMENT ON COLUMN clearout_queue.id IS
 'number of the row';
 COMMENT ON COLUMN clearout_queue.email IS
-'the address';
+'the address; null in a row that wants somebody found';
 COMMENT ON COLUMN clearout_queue.accepts_since IS
 'an answer that was asked for since then will do';
 COMMENT ON COLUMN clearout_queue.requested_by IS
@@ -174,6 +190,14 @@ COMMENT ON COLUMN clearout_queue.failed_at IS
 'when it failed for good; null: it did not';
 COMMENT ON COLUMN clearout_queue.last_error IS
 'why the last call failed';
+COMMENT ON COLUMN clearout_queue.name IS
+'whose address is to be found; null in a row that wants an address verified';
+COMMENT ON COLUMN clearout_queue.domain IS
+'at which domain or company';
+COMMENT ON COLUMN clearout_queue.queue_id IS
+'under which the service goes on seeking; null if it does not';
+COMMENT ON COLUMN clearout_queue.sought_since IS
+'when that began';
 
 CREATE FUNCTION clearout_queue_note()
 RETURNS trigger
@@ -242,6 +266,126 @@ COMMENT ON COLUMN clearout_pauses.confirmed IS
 SELECT pg_catalog.pg_extension_config_dump('clearout_queue', '');
 SELECT pg_catalog.pg_extension_config_dump(
 	pg_catalog.pg_get_serial_sequence('clearout_queue', 'id'), '');
+
+--
+-- Finder and look-ups: tables
+--
+
+CREATE TABLE clearout_people (
+	asked_name		text COLLATE "C" NOT NULL,
+	asked_domain	text COLLATE "C" NOT NULL,
+	status			text NOT NULL,
+	email			text,
+	role			boolean,
+	business		boolean,
+	emails			text[],
+	first_name		text,
+	last_name		text,
+	full_name		text,
+	domain			text,
+	company			text,
+	confidence_score integer,
+	credits_charged	integer,
+	found_at		timestamptz NOT NULL,
+	source			text NOT NULL,
+	raw				jsonb,
+	asked_at		timestamptz,
+	PRIMARY KEY (asked_name, asked_domain)
+);
+
+COMMENT ON TABLE clearout_people IS
+'what the finder of the Clearout service has answered, one row per name and domain in normal form';
+COMMENT ON COLUMN clearout_people.asked_name IS
+'the name that was asked for, in lower case with single blanks';
+COMMENT ON COLUMN clearout_people.asked_domain IS
+'the domain as lower-case A-labels, or the name of the company, written as above';
+COMMENT ON COLUMN clearout_people.status IS
+'found or not_found; not to be found is an answer too, and free of charge';
+COMMENT ON COLUMN clearout_people.email IS
+'the address that was found, the first if there are several';
+COMMENT ON COLUMN clearout_people.role IS
+'does it belong to a role or group (info@, sales@)?';
+COMMENT ON COLUMN clearout_people.business IS
+'is it an address at the domain of a company?';
+COMMENT ON COLUMN clearout_people.emails IS
+'all addresses that were found';
+COMMENT ON COLUMN clearout_people.first_name IS
+'the first name, as the service read it';
+COMMENT ON COLUMN clearout_people.last_name IS
+'the last name, as the service read it';
+COMMENT ON COLUMN clearout_people.full_name IS
+'the whole name, as the service read it';
+COMMENT ON COLUMN clearout_people.domain IS
+'the domain, as the service read it or found it for the company';
+COMMENT ON COLUMN clearout_people.company IS
+'the company';
+COMMENT ON COLUMN clearout_people.confidence_score IS
+'how sure the service is, from 0 to 100';
+COMMENT ON COLUMN clearout_people.credits_charged IS
+'what it cost, where the service says so';
+COMMENT ON COLUMN clearout_people.found_at IS
+'when the service found it, or that there is nothing; never in the future of this server''s clock';
+COMMENT ON COLUMN clearout_people.source IS
+'instant: the answer of a call of its own';
+COMMENT ON COLUMN clearout_people.raw IS
+'the whole answer as the service gave it; null if it gave none';
+COMMENT ON COLUMN clearout_people.asked_at IS
+'when the last call that brought an answer began, by this server''s clock';
+
+CREATE TABLE clearout_lookups (
+	kind			text COLLATE "C" NOT NULL,
+	key				text COLLATE "C" NOT NULL,
+	found			boolean NOT NULL,
+	flag			boolean,
+	answer			jsonb,
+	answered_at		timestamptz NOT NULL,
+	asked_at		timestamptz,
+	PRIMARY KEY (kind, key)
+);
+
+COMMENT ON TABLE clearout_lookups IS
+'answers of the Clearout service to single checks and look-ups, one row per kind and what was asked in normal form';
+COMMENT ON COLUMN clearout_lookups.kind IS
+'catchall, disposable, business, free, role, gibberish, reverse_email, reverse_linkedin, reverse_domain, autocomplete, mx, whois, name; credits and account_...: what was told last';
+COMMENT ON COLUMN clearout_lookups.key IS
+'what was asked: address, domain, URL of a profile, name';
+COMMENT ON COLUMN clearout_lookups.found IS
+'does the service know something? That it does not is an answer too';
+COMMENT ON COLUMN clearout_lookups.flag IS
+'of a single check: yes or no';
+COMMENT ON COLUMN clearout_lookups.answer IS
+'the whole answer as the service gave it; null if it gave none';
+COMMENT ON COLUMN clearout_lookups.answered_at IS
+'when the service looked it up; never in the future of this server''s clock';
+COMMENT ON COLUMN clearout_lookups.asked_at IS
+'when the last call that brought an answer began, by this server''s clock';
+
+-- The same as clearout_spill for these two tables; kind "find" stands for
+-- clearout_people, with name and domain, separated by U+001F, as the key.
+CREATE TABLE clearout_lookup_spill (
+	LIKE clearout_lookups INCLUDING COMMENTS,
+	id				bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	spilled_at		timestamptz NOT NULL DEFAULT now(),
+	error			text
+);
+CREATE INDEX ON clearout_lookup_spill (kind, key);
+
+COMMENT ON TABLE clearout_lookup_spill IS
+'answers that wait until they can be moved to clearout_people or clearout_lookups';
+COMMENT ON COLUMN clearout_lookup_spill.id IS
+'number of the row';
+COMMENT ON COLUMN clearout_lookup_spill.spilled_at IS
+'when it came here';
+COMMENT ON COLUMN clearout_lookup_spill.error IS
+'why its table refused it; null if it only was locked';
+
+-- What the account was told last is of no use elsewhere.
+SELECT pg_catalog.pg_extension_config_dump('clearout_people', '');
+SELECT pg_catalog.pg_extension_config_dump('clearout_lookups',
+	'WHERE kind NOT IN (''credits'', ''account_credits'', ''account_limits'', ''account_plan'')');
+SELECT pg_catalog.pg_extension_config_dump('clearout_lookup_spill', '');
+SELECT pg_catalog.pg_extension_config_dump(
+	pg_catalog.pg_get_serial_sequence('clearout_lookup_spill', 'id'), '');
 
 --
 -- Addresses
@@ -529,6 +673,298 @@ COMMENT ON COLUMN clearout_summary.newest IS
 REVOKE ALL ON clearout_summary FROM PUBLIC;
 REVOKE ALL ON FUNCTION clearout_verify_trigger(), clearout_cached(text),
 	clearout_unverified(regclass, name, interval) FROM PUBLIC;
+
+--
+-- Finder and look-ups: functions
+--
+
+CREATE TYPE clearout_person AS (
+	status			text,
+	email			text,
+	role			boolean,
+	business		boolean,
+	emails			text[],
+	first_name		text,
+	last_name		text,
+	full_name		text,
+	domain			text,
+	company			text,
+	confidence_score integer,
+	credits_charged	integer,
+	found_at		timestamptz,
+	source			text,
+	raw				jsonb,
+	reason			text
+);
+COMMENT ON TYPE clearout_person IS
+'whom the finder has found';
+COMMENT ON COLUMN clearout_person.status IS
+'found, not_found, or unknown where there is no answer';
+COMMENT ON COLUMN clearout_person.email IS
+'the address that was found, the first if there are several';
+COMMENT ON COLUMN clearout_person.role IS
+'does it belong to a role or group?';
+COMMENT ON COLUMN clearout_person.business IS
+'is it an address at the domain of a company?';
+COMMENT ON COLUMN clearout_person.emails IS
+'all addresses that were found';
+COMMENT ON COLUMN clearout_person.first_name IS
+'the first name, as the service read it';
+COMMENT ON COLUMN clearout_person.last_name IS
+'the last name, as the service read it';
+COMMENT ON COLUMN clearout_person.full_name IS
+'the whole name, as the service read it';
+COMMENT ON COLUMN clearout_person.domain IS
+'the domain, as the service read it or found it for the company';
+COMMENT ON COLUMN clearout_person.company IS
+'the company';
+COMMENT ON COLUMN clearout_person.confidence_score IS
+'how sure the service is, from 0 to 100';
+COMMENT ON COLUMN clearout_person.credits_charged IS
+'what it cost, where the service says so';
+COMMENT ON COLUMN clearout_person.found_at IS
+'when the service found it, or that there is nothing';
+COMMENT ON COLUMN clearout_person.source IS
+'where it comes from: service, stored or none';
+COMMENT ON COLUMN clearout_person.raw IS
+'the whole answer as the service gave it';
+COMMENT ON COLUMN clearout_person.reason IS
+'why nothing is known';
+
+CREATE FUNCTION clearout_find(
+	name text,
+	domain text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS clearout_person
+AS 'MODULE_PATHNAME', 'clearout_find'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_find(text, text, interval, interval, text) IS
+'the e-mail address of somebody at a domain or company: the stored answer if it is fresh, else asks the Clearout service and waits; costs credits if somebody is found';
+
+CREATE FUNCTION clearout_enqueue_find(name text, domain text, priority integer DEFAULT 0)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_enqueue_find'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION clearout_enqueue_find(text, text, integer) IS
+'have the address of somebody found some time after the commit; false if that is needless: a fresh answer is stored, or it waits already';
+
+CREATE FUNCTION clearout_is_catchall(
+	email text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_is_catchall'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_is_catchall(text, interval, interval, text) IS
+'does the domain of an address take mail for any address: from a fresh verification if that tells, else by a call of its own';
+
+CREATE FUNCTION clearout_is_disposable(
+	email text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_is_disposable'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_is_disposable(text, interval, interval, text) IS
+'is it an address of a throw-away service: from a fresh verification if that tells, else by a call of its own';
+
+CREATE FUNCTION clearout_is_business(
+	email text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_is_business'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_is_business(text, interval, interval, text) IS
+'is it an address at the domain of a company: the stored answer if it is fresh, else asks the Clearout service';
+
+CREATE FUNCTION clearout_is_free(
+	email text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_is_free'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_is_free(text, interval, interval, text) IS
+'is it an address of a free provider: from a fresh verification if that tells, else by a call of its own';
+
+CREATE FUNCTION clearout_is_role(
+	email text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_is_role'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_is_role(text, interval, interval, text) IS
+'does an address belong to a role or group: from a fresh verification if that tells, else by a call of its own';
+
+CREATE FUNCTION clearout_is_gibberish(
+	email text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_is_gibberish'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_is_gibberish(text, interval, interval, text) IS
+'does the local part of an address look made up: from a fresh verification if that tells, else by a call of its own';
+
+CREATE FUNCTION clearout_reverse_email(
+	email text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clearout_reverse_email'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_reverse_email(text, interval, interval, text) IS
+'who is behind an e-mail address; null if the service knows nobody';
+
+CREATE FUNCTION clearout_reverse_linkedin(
+	url text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clearout_reverse_linkedin'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_reverse_linkedin(text, interval, interval, text) IS
+'who is behind the URL of a LinkedIn profile; null if the service knows nobody';
+
+CREATE FUNCTION clearout_reverse_domain(
+	domain text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clearout_reverse_domain'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_reverse_domain(text, interval, interval, text) IS
+'which company is behind a domain; null if the service knows none';
+
+CREATE FUNCTION clearout_autocomplete(
+	query text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS TABLE (name text, domain text, confidence_score double precision, logo_url text)
+AS 'MODULE_PATHNAME', 'clearout_autocomplete'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10;
+COMMENT ON FUNCTION clearout_autocomplete(text, interval, interval, text) IS
+'companies by the beginning of their name or by their domain, the best first; free, and needs no token';
+
+CREATE FUNCTION clearout_mx(
+	domain text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS TABLE (exchange text, priority integer)
+AS 'MODULE_PATHNAME', 'clearout_mx'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 3;
+COMMENT ON FUNCTION clearout_mx(text, interval, interval, text) IS
+'the mail servers of a domain, the preferred first';
+
+CREATE FUNCTION clearout_whois(
+	domain text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clearout_whois'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_whois(text, interval, interval, text) IS
+'what is registered about a domain; null if nothing is';
+
+CREATE FUNCTION clearout_validate_name(
+	name text,
+	timeout interval DEFAULT NULL,
+	max_age interval DEFAULT NULL,
+	on_error text DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clearout_validate_name'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_validate_name(text, interval, interval, text) IS
+'how plausible the name of a person is';
+
+CREATE TYPE clearout_credit AS (
+	available		bigint,
+	daily_limit_available bigint,
+	daily_limit_resets_at timestamptz,
+	total			bigint,
+	low_balance_threshold bigint,
+	asked_at		timestamptz,
+	raw				jsonb
+);
+COMMENT ON TYPE clearout_credit IS
+'the balance of the account';
+COMMENT ON COLUMN clearout_credit.available IS
+'credits that are left; null if the service does not tell';
+COMMENT ON COLUMN clearout_credit.daily_limit_available IS
+'verifications that are left today; null if there is no daily limit';
+COMMENT ON COLUMN clearout_credit.daily_limit_resets_at IS
+'when the daily limit begins anew';
+COMMENT ON COLUMN clearout_credit.total IS
+'credits of the account in all';
+COMMENT ON COLUMN clearout_credit.low_balance_threshold IS
+'below that the service warns of a low balance';
+COMMENT ON COLUMN clearout_credit.asked_at IS
+'when it was asked for';
+COMMENT ON COLUMN clearout_credit.raw IS
+'the whole answer as the service gave it';
+
+CREATE FUNCTION clearout_credits(timeout interval DEFAULT NULL)
+RETURNS clearout_credit
+AS 'MODULE_PATHNAME', 'clearout_credits'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_credits(interval) IS
+'the balance of the account, asked for anew by each statement; free';
+
+CREATE FUNCTION clearout_account_credits(timeout interval DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clearout_account_credits'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_account_credits(interval) IS
+'the balance of the account by kinds of credits, asked for anew by each statement; free';
+
+CREATE FUNCTION clearout_account_limits(timeout interval DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clearout_account_limits'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_account_limits(interval) IS
+'the limits of the account, asked for anew by each statement; free';
+
+CREATE FUNCTION clearout_account_plan(timeout interval DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'clearout_account_plan'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_account_plan(interval) IS
+'the plan and the add-ons of the account, asked for anew by each statement; free';
+
+REVOKE ALL ON clearout_people, clearout_lookups, clearout_lookup_spill FROM PUBLIC;
+REVOKE ALL ON FUNCTION clearout_find(text, text, interval, interval, text),
+	clearout_enqueue_find(text, text, integer),
+	clearout_is_catchall(text, interval, interval, text),
+	clearout_is_disposable(text, interval, interval, text),
+	clearout_is_business(text, interval, interval, text),
+	clearout_is_free(text, interval, interval, text),
+	clearout_is_role(text, interval, interval, text),
+	clearout_is_gibberish(text, interval, interval, text),
+	clearout_reverse_email(text, interval, interval, text),
+	clearout_reverse_linkedin(text, interval, interval, text),
+	clearout_reverse_domain(text, interval, interval, text),
+	clearout_autocomplete(text, interval, interval, text),
+	clearout_mx(text, interval, interval, text),
+	clearout_whois(text, interval, interval, text),
+	clearout_validate_name(text, interval, interval, text),
+	clearout_credits(interval), clearout_account_credits(interval),
+	clearout_account_limits(interval), clearout_account_plan(interval) FROM PUBLIC;
 
 --
 -- Operation
@@ -1182,16 +1618,35 @@ BEGIN
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'clearout';
 
-	IF what NOT IN ('verify', 'enqueue', 'read', 'react', 'admin') THEN
+	IF what NOT IN ('verify', 'enqueue', 'find', 'lookup', 'read', 'react', 'admin') THEN
 		RAISE EXCEPTION 'unknown privilege "%"', what
 			USING ERRCODE = 'invalid_parameter_value',
-				HINT = 'Use "verify", "enqueue", "read", "react" or "admin".';
+				HINT = 'Use "verify", "enqueue", "find", "lookup", "read", "react" or "admin".';
 	END IF;
 
 	RETURN QUERY
 	SELECT 'EXECUTE', format('FUNCTION %I.clearout_verify(%s, interval, interval, text)', schema_name, t)
 	FROM unnest(ARRAY['text', 'text[]']) AS t
 	WHERE what IN ('verify', 'admin')
+	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.clearout_%s(text, interval, interval, text)', schema_name, t)
+	FROM unnest(ARRAY['is_catchall', 'is_disposable', 'is_business', 'is_free', 'is_role',
+					  'is_gibberish']) AS t
+	WHERE what IN ('verify', 'admin')
+	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
+	FROM unnest(ARRAY['clearout_find(text, text, interval, interval, text)',
+					  'clearout_enqueue_find(text, text, integer)']) AS t
+	WHERE what IN ('find', 'admin')
+	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.clearout_%s(text, interval, interval, text)', schema_name, t)
+	FROM unnest(ARRAY['reverse_email', 'reverse_linkedin', 'reverse_domain', 'autocomplete',
+					  'mx', 'whois', 'validate_name']) AS t
+	WHERE what IN ('lookup', 'admin')
+	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.clearout_%s(interval)', schema_name, t)
+	FROM unnest(ARRAY['credits', 'account_credits', 'account_limits', 'account_plan']) AS t
+	WHERE what = 'admin'
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.clearout_enqueue(%s, integer)', schema_name, t)
 	FROM unnest(ARRAY['text', 'text[]']) AS t
@@ -1211,6 +1666,7 @@ BEGIN
 	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.%I', schema_name, t)
 	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue',
+					  'clearout_people', 'clearout_lookups', 'clearout_lookup_spill',
 					  'clearout_control', 'clearout_pauses', 'clearout_status', 'clearout_summary']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
@@ -1235,7 +1691,8 @@ BEGIN
 	WHERE what = 'admin'
 	UNION ALL
 	SELECT 'INSERT, UPDATE, DELETE', format('TABLE %I.%I', schema_name, t)
-	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue']) AS t
+	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue',
+					  'clearout_people', 'clearout_lookups', 'clearout_lookup_spill']) AS t
 	WHERE what = 'admin';
 END;
 $$;
@@ -1264,7 +1721,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION clearout_grant(regrole, text) IS
-'let a role verify addresses (verify), have them verified later (enqueue), read stored answers (read), have functions called with them (react), or all of it and tend them (admin)';
+'let a role verify addresses (verify), have them verified later (enqueue), have people found (find), look things up (lookup), read stored answers (read), have functions called with them (react), or all of it and tend them (admin)';
 REVOKE ALL ON FUNCTION clearout_grant(regrole, text) FROM PUBLIC;
 
 CREATE FUNCTION clearout_revoke(role regrole, what text)

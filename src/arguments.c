@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "convert.h"
 #include "guc.h"
+#include "words.h"
 
 char *
 co_normalize_argument(text *email, CoAddressError *error)
@@ -28,6 +29,32 @@ co_normalize_argument(text *email, CoAddressError *error)
 
 	/* The local part comes from the input, so every character converts back. */
 	return *error == CO_ADDRESS_OK ? co_text_from_utf8(normal) : NULL;
+}
+
+char *
+co_words_argument(text *words, CoWords form)
+{
+	char	   *utf8 = co_text_to_utf8(VARDATA_ANY(words), VARSIZE_ANY_EXHDR(words));
+	size_t		length = strlen(utf8);
+
+	/* Folding makes none of the letters longer, and a domain has its limit. */
+	size_t		size = Max(length, CO_ADDRESS_DOMAIN_MAX) + 1;
+	char	   *normal = palloc(size);
+
+	switch (form)
+	{
+		case CO_WORDS_KEPT:
+		case CO_WORDS_FOLDED:
+			(void) co_words_normalize(utf8, length, form == CO_WORDS_FOLDED, normal, size);
+			break;
+		case CO_WORDS_DOMAIN:
+			(void) co_words_domain(utf8, length, normal, size);
+			break;
+		case CO_WORDS_COMPANY:
+			(void) co_words_company(utf8, length, normal, size);
+			break;
+	}
+	return co_text_from_utf8(normal);
 }
 
 int64
@@ -46,9 +73,8 @@ co_interval_argument(const Interval *interval, const char *name)
 	return result;
 }
 
-/* The oldest time accepted, for an age in microseconds. */
-static TimestampTz
-oldest(int64 age)
+TimestampTz
+co_oldest_accepted(int64 age)
 {
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 	TimestampTz result;
@@ -65,10 +91,10 @@ co_accepted_ages(const Interval *max_age)
 	int64		age = max_age ? co_interval_argument(max_age, "max_age")
 		: (int64) co_max_age * USECS_PER_SEC;
 
-	accepts.verdict = oldest(age);
-	accepts.unknown = oldest(Min(age, (int64) co_max_age_unknown * USECS_PER_SEC));
+	accepts.verdict = co_oldest_accepted(age);
+	accepts.unknown = co_oldest_accepted(Min(age, (int64) co_max_age_unknown * USECS_PER_SEC));
 	accepts.catch_all = co_max_age_catch_all < 0 ? accepts.verdict
-		: oldest(Min(age, (int64) co_max_age_catch_all * USECS_PER_SEC));
+		: co_oldest_accepted(Min(age, (int64) co_max_age_catch_all * USECS_PER_SEC));
 	return accepts;
 }
 

@@ -11,6 +11,20 @@
 #include "address.h"
 #include "slots.h"
 
+typedef enum CoWords
+{
+	CO_WORDS_KEPT,				/* single blanks, none at the ends */
+	CO_WORDS_FOLDED,			/* and in lower case */
+	CO_WORDS_DOMAIN,			/* a domain as A-labels */
+	CO_WORDS_COMPANY			/* likewise, or else folded */
+} CoWords;
+
+/*
+ * Words, companies and domains in normal form (words.h) in the database's
+ * encoding, palloc'd; "" where nothing is left, or where a domain is none.
+ */
+extern char *co_words_argument(text *words, CoWords form);
+
 /* Normal form of an address in the database's encoding, palloc'd; NULL and
  * *error where it is malformed. */
 extern char *co_normalize_argument(text *email, CoAddressError *error);
@@ -21,6 +35,9 @@ extern char *co_key_argument(text *email, CoAddressError *error);
 
 /* An interval argument as microseconds; months count 30 days. */
 extern int64 co_interval_argument(const Interval *interval, const char *name);
+
+/* The oldest time accepted, for an age in microseconds. */
+extern TimestampTz co_oldest_accepted(int64 age);
 
 /*
  * The ages that the settings and a max_age argument (NULL: none) allow.  The

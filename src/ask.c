@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -51,7 +53,7 @@ claim(Asking *asking, const CoFreshness *accepts, TimestampTz deadline)
 
 		if (question->state == CO_QUESTION_NEW)
 		{
-			if (co_slot_claim(CO_ENDPOINT_VERIFY, question->key, accepts,
+			if (co_slot_claim(question->endpoint, question->key, accepts,
 							  deadline, &question->slot, &reply))
 			{
 				question->state = CO_QUESTION_ASKED;
@@ -86,9 +88,9 @@ collect(Asking *asking, bool *any)
 
 		if (question->state == CO_QUESTION_ASKED)
 		{
-			bool		sent;
+			CoProgress	progress;
 
-			if (!co_slot_poll(question->slot, &reply, &sent))
+			if (!co_slot_poll(question->slot, &reply, &progress))
 			{
 				prefix = false;
 				continue;
@@ -124,20 +126,20 @@ give_up(Asking *asking)
 	{
 		CoQuestion *question = &asking->questions[i];
 		CoReply		reply;
-		bool		sent = false;
+		CoProgress	progress = CO_PROGRESS_NONE;
 
 		if (question->state == CO_QUESTION_ASKED)
 		{
-			(void) co_slot_poll(question->slot, &reply, &sent);
+			(void) co_slot_poll(question->slot, &reply, &progress);
 			co_slot_release(question->slot);
 			asking->open--;
 		}
 		else if (question->state != CO_QUESTION_NEW)
 			continue;
-		if (!sent && co_slot_is_without_worker(&reply))
+		if (progress == CO_PROGRESS_NONE && co_slot_is_without_worker(&reply))
 			fail(question, co_failure_from_reply(&reply));
 		else
-			fail(question, co_failure_timeout(sent));
+			fail(question, co_failure_timeout(progress));
 		if (first == NULL)
 			first = question->failure;
 	}
@@ -214,4 +216,19 @@ co_ask(CoQuestion *questions, int count, const CoFreshness *accepts,
 	PG_END_TRY();
 
 	return first;
+}
+
+void
+co_require_spending_allowed(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot ask the Clearout service during recovery"),
+				 errhint("Stored answers can be read; ask on the primary server.")));
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot ask the Clearout service in a read-only transaction"),
+				 errhint("Stored answers can be read in it.")));
 }

@@ -19,6 +19,7 @@ typedef enum CoQuestionState
 
 typedef struct CoQuestion
 {
+	CoEndpointId endpoint;		/* 0: a verification */
 	const char *key;
 	CoQuestionState state;
 	TimestampTz asked_at;		/* when ANSWERED: as in CoReply */
@@ -36,5 +37,8 @@ typedef struct CoQuestion
 extern CoFailure *co_ask(CoQuestion *questions, int count,
 						 const CoFreshness *accepts, TimestampTz deadline,
 						 bool stop_at_failure);
+
+/* Spending is for a primary, and for a transaction that may change things. */
+extern void co_require_spending_allowed(void);
 
 #endif							/* CO_ASK_H */

@@ -28,7 +28,10 @@ static const struct
 	{"clearout_control", offsetof(CoCatalog, control)},
 	{"clearout_pauses", offsetof(CoCatalog, pauses)},
 	{"clearout_handlers", offsetof(CoCatalog, handlers)},
-	{"clearout_outbox", offsetof(CoCatalog, outbox)}
+	{"clearout_outbox", offsetof(CoCatalog, outbox)},
+	{"clearout_people", offsetof(CoCatalog, people)},
+	{"clearout_lookups", offsetof(CoCatalog, lookups)},
+	{"clearout_lookup_spill", offsetof(CoCatalog, lookup_spill)}
 };
 
 static Oid *

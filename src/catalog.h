@@ -22,6 +22,9 @@ typedef struct CoCatalog
 	Oid			pauses;
 	Oid			handlers;
 	Oid			outbox;
+	Oid			people;
+	Oid			lookups;
+	Oid			lookup_spill;
 } CoCatalog;
 
 /* From the function that is being called.  Errors out if a table is missing. */

@@ -30,6 +30,22 @@ keep_seeking(const char *queue_id, CoLookupAnswer *answer, CoOutcome *outcome)
 		co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
 }
 
+/* It goes into a URL and into a table: printable ASCII without blanks. */
+static bool
+is_queue_id(const json_t *json)
+{
+	size_t		length = json_string_length(json);
+
+	if (length == 0 || length > QUEUE_ID_MAX)
+		return false;
+	for (const char *c = json_string_value(json); length > 0; c++, length--)
+	{
+		if (*c <= 0x20 || *c >= 0x7F)
+			return false;
+	}
+	return true;
+}
+
 /*
  * Is there a queue id in this object?  It becomes the answer; for want of
  * memory a fault.
@@ -42,8 +58,7 @@ read_queue_id(const json_t *object, CoLookupAnswer *answer, CoOutcome *outcome)
 
 	if (json_is_integer(id))
 		snprintf(text, sizeof(text), "%lld", (long long) json_integer_value(id));
-	else if (json_is_string(id) && json_string_length(id) > 0 &&
-			 json_string_length(id) <= QUEUE_ID_MAX)
+	else if (is_queue_id(id))
 		snprintf(text, sizeof(text), "%s", json_string_value(id));
 	else
 		return false;

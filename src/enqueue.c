@@ -144,13 +144,9 @@ co_queue_note_resume(void)
 
 /* ---------- statements, as the owner of the tables ---------- */
 
-/*
- * Run one statement of ours, out of reach of the caller's search_path.  An
- * error ends the transaction, which puts everything back.
- */
-static uint64
-execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
-				 Datum *values, const char *nulls)
+uint64
+co_execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
+					Datum *values, const char *nulls)
 {
 	int			guc_level = NewGUCNestLevel();
 	uint64		count;
@@ -195,7 +191,8 @@ static CoStatement refresh_stale =
 
 static CoStatement retry_failed =
 {CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET failed_at = NULL, attempts = 0,"
-	" next_attempt_at = NULL WHERE failed_at IS NOT NULL", 0, refresh_types, NULL, ""};
+	" next_attempt_at = NULL, queue_id = NULL, sought_since = NULL"
+	" WHERE failed_at IS NOT NULL", 0, refresh_types, NULL, ""};
 
 static const Oid adopt_types[] = {INT8OID};
 static CoStatement adopt_rows =
@@ -261,7 +258,7 @@ insert_keys(const CoCatalog *catalog, char **keys, int count, const CoEnqueue *e
 	values[2] = name_of(enqueue->requester);
 	values[3] = Int64GetDatum(co_queue_origin());
 	values[4] = TimestampTzGetDatum(enqueue->accepts.verdict);
-	return execute_as_owner(catalog, &enqueue_addresses, values, "     ");
+	return co_execute_as_owner(catalog, &enqueue_addresses, values, "     ");
 }
 
 bool
@@ -390,7 +387,7 @@ clearout_refresh(PG_FUNCTION_ARGS)
 	values[4] = TimestampTzGetDatum(accepts.verdict);
 	values[5] = TimestampTzGetDatum(accepts.unknown);
 	values[6] = TimestampTzGetDatum(accepts.catch_all);
-	PG_RETURN_INT64((int64) execute_as_owner(&catalog, &refresh_stale, values, nulls));
+	PG_RETURN_INT64((int64) co_execute_as_owner(&catalog, &refresh_stale, values, nulls));
 }
 
 /* ---------- tending ---------- */
@@ -403,7 +400,7 @@ clearout_retry(PG_FUNCTION_ARGS)
 
 	require_writable("clearout_retry()");
 	co_catalog_of_function(fcinfo, &catalog);
-	count = execute_as_owner(&catalog, &retry_failed, NULL, NULL);
+	count = co_execute_as_owner(&catalog, &retry_failed, NULL, NULL);
 	if (count > 0)
 		co_queue_note(0);
 	PG_RETURN_INT64((int64) count);
@@ -418,7 +415,7 @@ write_pause(FunctionCallInfo fcinfo, bool paused)
 	co_catalog_of_function(fcinfo, &catalog);
 	values[0] = BoolGetDatum(paused);
 	values[1] = name_of(GetUserId());
-	(void) execute_as_owner(&catalog, &set_pause, values, "  ");
+	(void) co_execute_as_owner(&catalog, &set_pause, values, "  ");
 	co_queue_note(0);
 }
 
@@ -441,7 +438,7 @@ clearout_resume(PG_FUNCTION_ARGS)
 	write_pause(fcinfo, false);
 	co_queue_note_resume();
 	co_catalog_of_function(fcinfo, &catalog);
-	adopted = execute_as_owner(&catalog, &adopt_rows, &origin, " ");
+	adopted = co_execute_as_owner(&catalog, &adopt_rows, &origin, " ");
 	co_handlers_adopt(&catalog);
 	PG_RETURN_INT64((int64) adopted);
 }

@@ -8,6 +8,7 @@
 
 #include "catalog.h"
 #include "slots.h"
+#include "transaction.h"
 
 /* On whose account, how urgent, and what makes a call needless. */
 typedef struct CoEnqueue
@@ -31,6 +32,14 @@ extern bool co_enqueue_unanswered(const CoCatalog *catalog, const char *key,
 /* The same for many, which are sorted; returns how many were put in. */
 extern uint64 co_enqueue_keys(const CoCatalog *catalog, char **keys, int count,
 							  const CoEnqueue *enqueue);
+
+/*
+ * Run one statement of ours as the owner of its table, out of reach of the
+ * caller's search_path.  An error ends the transaction, which puts everything
+ * back.
+ */
+extern uint64 co_execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
+								  Datum *values, const char *nulls);
 
 /* Errors out if it is not one that rows of the queue may have. */
 extern void co_require_priority(int priority);

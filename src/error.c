@@ -141,18 +141,24 @@ co_failure_from_reply(const CoReply *reply)
 }
 
 CoFailure *
-co_failure_no_time(void)
+co_failure_no_time(CoEndpointId endpoint)
 {
 	return failure(CO_ERRCODE_TIMEOUT,
-				   "no fresh answer about the address is stored",
+				   endpoint == CO_ENDPOINT_VERIFY ? "no fresh answer about the address is stored"
+				   : "no fresh answer is stored",
 				   pstrdup("With a timeout of zero, the Clearout service is not asked."),
 				   NULL);
 }
 
 CoFailure *
-co_failure_timeout(bool sent)
+co_failure_timeout(CoProgress progress)
 {
-	if (sent)
+	if (progress == CO_PROGRESS_SOUGHT)
+		return failure(CO_ERRCODE_TIMEOUT,
+					   "the Clearout service has not found an answer within the time limit",
+					   pstrdup("It is still being sought; the answer is stored when it comes."),
+					   "Ask again later: that joins the search, and costs nothing more.");
+	if (progress == CO_PROGRESS_SENT)
 		return failure(CO_ERRCODE_TIMEOUT,
 					   "no answer from the Clearout service within the time limit",
 					   pstrdup("The call was sent; an answer that still comes is stored."),

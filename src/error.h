@@ -39,10 +39,10 @@ extern CoFailure *co_failure_copy(const CoFailure *failure);
 extern CoFailure *co_failure_from_reply(const CoReply *reply);
 
 /* A timeout of zero, and no fresh answer stored. */
-extern CoFailure *co_failure_no_time(void);
+extern CoFailure *co_failure_no_time(CoEndpointId endpoint);
 
-/* The deadline passed: was a call on the wire? */
-extern CoFailure *co_failure_timeout(bool sent);
+/* The deadline passed: how far had it come? */
+extern CoFailure *co_failure_timeout(CoProgress progress);
 
 extern void co_failure_raise(const CoFailure *failure) __attribute__((noreturn));
 

@@ -155,12 +155,20 @@ co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined)
 	return flight;
 }
 
-CoFlight *
-co_flight_join_row(const CoQueueRow *row, CoEndpointId endpoint)
+void
+co_flight_set_search(CoFlight *flight, const char *queue_id, TimestampTz since)
 {
-	bool		joined;
-	CoFlight   *flight = find(endpoint, row->key, &joined);
+	char	   *search = queue_id == NULL ? NULL : MemoryContextStrdup(context, queue_id);
 
+	if (flight->search != NULL)
+		pfree(flight->search);
+	flight->search = search;
+	flight->sought_since = since;
+}
+
+void
+co_flight_add_row(CoFlight *flight, const CoQueueRow *row)
+{
 	if (flight->row_count == flight->row_size)
 	{
 		int			size = Max(1, flight->row_size * 2);
@@ -173,7 +181,19 @@ co_flight_join_row(const CoQueueRow *row, CoEndpointId endpoint)
 	}
 	flight->row[flight->row_count] = *row;
 	flight->row[flight->row_count].key = NULL;	/* the flight has it */
+	flight->row[flight->row_count].queue_id = NULL;
 	flight->row_count++;
+	if (row->queue_id != NULL && flight->search == NULL)
+		co_flight_set_search(flight, row->queue_id, row->sought_since);
+}
+
+CoFlight *
+co_flight_join_row(const CoQueueRow *row, CoEndpointId endpoint)
+{
+	bool		joined;
+	CoFlight   *flight = find(endpoint, row->key, &joined);
+
+	co_flight_add_row(flight, row);
 	return flight;
 }
 
@@ -237,10 +257,10 @@ co_flight_is_awaited(const CoFlight *flight, TimestampTz *until)
 }
 
 void
-co_flight_set_sent(CoFlight *flight, bool sent)
+co_flight_set_progress(CoFlight *flight, CoProgress progress)
 {
 	for (int i = 0; i < flight->waiter_count; i++)
-		co_slot_set_sent(flight->waiter[i].slot, sent);
+		co_slot_set_progress(flight->waiter[i].slot, progress);
 }
 
 void
@@ -261,7 +281,10 @@ co_flight_end(CoFlight *flight)
 		pfree(flight->row);
 	if (flight->utf8 != NULL)
 		pfree(flight->utf8);
+	if (flight->search != NULL)
+		pfree(flight->search);
 	co_verify_answer_free(&flight->answer.verify);
+	co_lookup_answer_free(&flight->answer.lookup);
 	(void) hash_search(table, flight->key, HASH_REMOVE, NULL);
 }
 
@@ -277,7 +300,8 @@ sweep(dlist_head *list)
 		CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
 		TimestampTz until;
 
-		if (flight->row_count == 0 && !co_flight_is_awaited(flight, &until))
+		if (flight->row_count == 0 && flight->search == NULL &&
+			!co_flight_is_awaited(flight, &until))
 			co_flight_end(flight);
 		else
 			left++;

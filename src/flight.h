@@ -50,6 +50,11 @@ typedef struct CoFlight
 	int64		retry_at;		/* when BACKOFF; co_clock() */
 	CoTicket	ticket;			/* when IN_FLIGHT */
 	TimestampTz asked_at;		/* when the last call began */
+	CoEndpointId call;			/* what it asks: the endpoint, or how far the
+								 * search has come */
+	char	   *search;			/* the service seeks on under this queue id;
+								 * NULL: it does not */
+	TimestampTz sought_since;	/* if it does: when that call began */
 	CoAnswer	answer;			/* when LANDED */
 	int			waiter_count;
 	int			waiter_size;
@@ -80,6 +85,13 @@ extern CoFlight *co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined)
 /* Likewise a row of the queue, whose address in normal form is the key. */
 extern CoFlight *co_flight_join_row(const CoQueueRow *row, CoEndpointId endpoint);
 
+/* The flight of this row asks for it as well. */
+extern void co_flight_add_row(CoFlight *flight, const CoQueueRow *row);
+
+/* The service seeks on under this queue id; NULL: no longer. */
+extern void co_flight_set_search(CoFlight *flight, const char *queue_id,
+								 TimestampTz since);
+
 /* Let it wait for its turn: before the queue, if somebody waits for it. */
 extern void co_flight_line_up(CoFlight *flight);
 
@@ -101,8 +113,8 @@ extern void co_flight_return(CoFlight *flight);
 /* Does anybody still wait for it, and until when (the last of them)? */
 extern bool co_flight_is_awaited(const CoFlight *flight, TimestampTz *until);
 
-/* Tell its callers whether a call is on the wire. */
-extern void co_flight_set_sent(CoFlight *flight, bool sent);
+/* Tell its callers how far it has come. */
+extern void co_flight_set_progress(CoFlight *flight, CoProgress progress);
 
 /* Answer its callers; those who have left are passed over. */
 extern void co_flight_answer(CoFlight *flight, const CoReply *reply);

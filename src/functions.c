@@ -8,7 +8,6 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "fmgr.h"
@@ -171,22 +170,6 @@ failed_row(CoRow *row, const char *key, const CoFailure *failure)
 
 /* ---------- verification ---------- */
 
-/* Spending is for a primary, and for a transaction that may change things. */
-static void
-require_spending_allowed(void)
-{
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot ask the Clearout service during recovery"),
-				 errhint("Stored answers can be read; ask on the primary server.")));
-	if (XactReadOnly)
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot ask the Clearout service in a read-only transaction"),
-				 errhint("Stored answers can be read in it.")));
-}
-
 /*
  * Read what is known to be stored.  It is committed, so it is there, unless
  * somebody has removed it since, or has the table locked.
@@ -269,14 +252,14 @@ settle_by_call(CoQuestion *questions, int count, const Options *options,
 		for (int i = 0; i < count; i++)
 		{
 			questions[i].state = CO_QUESTION_FAILED;
-			questions[i].failure = co_failure_no_time();
+			questions[i].failure = co_failure_no_time(CO_ENDPOINT_VERIFY);
 		}
 		if (options->on_error == CO_ON_ERROR_ERROR)
 			co_failure_raise(questions[0].failure);
 		return;
 	}
 
-	require_spending_allowed();
+	co_require_spending_allowed();
 	for (int i = 0; i < count; i++)
 		co_statement_count_call();
 

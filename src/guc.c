@@ -36,6 +36,11 @@ int			co_max_age_catch_all = -1;
 int			co_max_attempts = 5;
 int			co_on_error = CO_ON_ERROR_ERROR;
 int			co_verify_rpm = 0;
+int			co_find_rpm = 0;
+int			co_find_timeout = 30000;
+int			co_max_age_find = 90 * 86400;
+int			co_max_age_lookup = 30 * 86400;
+char	   *co_public_url = NULL;
 int			co_statement_limit = 1000;
 bool		co_precheck = true;
 int			co_handler_timeout = 10000;
@@ -74,6 +79,12 @@ check_base_url(char **newval, void **extra, GucSource source)
 		return false;
 	}
 	return true;
+}
+
+static bool
+check_public_url(char **newval, void **extra, GucSource source)
+{
+	return (*newval)[0] == '\0' || check_base_url(newval, extra, source);
 }
 
 /* One slip in a list must not mean that no database is listed. */
@@ -264,6 +275,46 @@ co_guc_init(void)
 							0, 0, 100000,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.find_rpm",
+							"Sets the number of finder calls per minute.",
+							"Zero means that the limit is learnt from the service's answers. A lower limit that the service tells is kept in any case.",
+							&co_find_rpm,
+							0, 0, 100000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.find_timeout",
+							"Sets the time that the finder may take to answer a call.",
+							"What is not found by then is sought on in the background, and asked for again now and then.",
+							&co_find_timeout,
+							30000, 1000, 180000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.max_age_find",
+							"Sets the age up to which a stored answer of the finder is used in place of a call.",
+							"That nobody was found is an answer too.",
+							&co_max_age_find,
+							90 * 86400, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.max_age_lookup",
+							"Sets the age up to which stored answers of single checks and look-ups are used in place of a call.",
+							NULL,
+							&co_max_age_lookup,
+							30 * 86400, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomStringVariable("clearout.public_url",
+							   "Sets the base URL of what needs no token.",
+							   "Empty means clearout.base_url without its version.",
+							   &co_public_url,
+							   "",
+							   PGC_SUSET, 0,
+							   check_public_url, NULL, NULL);
 
 	DefineCustomIntVariable("clearout.statement_limit",
 							"Sets the number of calls that one statement may cause.",

@@ -36,6 +36,11 @@ extern int	co_max_age_catch_all;	/* s, -1 = as co_max_age */
 extern int	co_max_attempts;
 extern int	co_on_error;
 extern int	co_verify_rpm;
+extern int	co_find_rpm;
+extern int	co_find_timeout;	/* ms */
+extern int	co_max_age_find;	/* s */
+extern int	co_max_age_lookup;	/* s */
+extern char *co_public_url;
 extern int	co_statement_limit;
 extern bool co_precheck;
 extern int	co_handler_timeout; /* ms */

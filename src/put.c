@@ -56,16 +56,22 @@ typedef enum Column
 	COL_MAYBE_PAID,
 	COL_FAILED_AT,
 	COL_LAST_ERROR,
+	COL_NAME,
+	COL_DOMAIN,
+	COL_QUEUE_ID,
+	COL_SOUGHT_SINCE,
 	COLUMNS
 } Column;
 
 static const Oid column_types[COLUMNS] = {
 	INT4OID, INT8OID, TEXTOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID,
-	INT8OID, INT4OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, TEXTOID
+	INT8OID, INT4OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, TEXTOID,
+	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID
 };
 static const char *const column_names[COLUMNS] = {
 	"priority", "id", "email", "accepts_since", "requested_by", "enqueued_at",
-	"origin", "attempts", "next_attempt_at", "maybe_paid", "failed_at", "last_error"
+	"origin", "attempts", "next_attempt_at", "maybe_paid", "failed_at", "last_error",
+	"name", "domain", "queue_id", "sought_since"
 };
 
 /* Rows that are written together. */
@@ -88,10 +94,15 @@ has_known_columns(Relation queue)
 			strcmp(NameStr(attribute->attname), column_names[i]) != 0)
 			return false;
 	}
-	return columns->constr == NULL ||
-		(columns->constr->num_check <= 1 &&
-		 (columns->constr->num_check == 0 ||
-		  strcmp(columns->constr->check[0].ccname, "clearout_queue_priority_check") == 0));
+	for (int i = 0; columns->constr != NULL && i < columns->constr->num_check; i++)
+	{
+		const char *name = columns->constr->check[i].ccname;
+
+		if (strcmp(name, "clearout_queue_priority_check") != 0 &&
+			strcmp(name, "clearout_queue_kind_check") != 0)
+			return false;
+	}
+	return true;
 }
 
 /* The statement trigger that notes rows; we do that ourselves. */
@@ -122,6 +133,23 @@ is_more_than_null_tests(Node *node, void *context)
 	return expression_tree_walker(node, is_more_than_null_tests, context);
 }
 
+/* An index on rows without an address takes none of ours. */
+static bool
+is_of_people(const IndexInfo *info)
+{
+	ListCell   *cell;
+
+	foreach(cell, info->ii_Predicate)
+	{
+		NullTest   *test = lfirst(cell);
+
+		if (IsA(test, NullTest) && test->nulltesttype == IS_NULL && IsA(test->arg, Var) &&
+			((Var *) test->arg)->varattno == COL_EMAIL + 1)
+			return true;
+	}
+	return false;
+}
+
 static bool
 has_known_indexes(const ResultRelInfo *target)
 {
@@ -129,7 +157,8 @@ has_known_indexes(const ResultRelInfo *target)
 	{
 		IndexInfo  *info = target->ri_IndexRelationInfo[i];
 
-		if (info->ii_Expressions != NIL || info->ii_ExclusionOps != NULL ||
+		if ((info->ii_Expressions != NIL && !is_of_people(info)) ||
+			info->ii_ExclusionOps != NULL ||
 			!target->ri_IndexRelationDescs[i]->rd_index->indimmediate ||
 			is_more_than_null_tests((Node *) info->ii_Predicate, NULL))
 			return false;
@@ -332,6 +361,8 @@ write_row(Writer *writer, const char *key)
 	slot->tts_isnull[COL_NEXT_ATTEMPT_AT] = true;
 	slot->tts_isnull[COL_FAILED_AT] = true;
 	slot->tts_isnull[COL_LAST_ERROR] = true;
+	slot->tts_isnull[COL_NAME] = slot->tts_isnull[COL_DOMAIN] = true;
+	slot->tts_isnull[COL_QUEUE_ID] = slot->tts_isnull[COL_SOUGHT_SINCE] = true;
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(writer->queue);
 	writer->count++;

@@ -28,17 +28,18 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
+#include "find.h"
 #include "outbox.h"
 #include "queue.h"
 
 #define PRIORITIES (CO_PRIORITY_MAX - CO_PRIORITY_MIN + 1)
 
-/* Where to go on, by priority. */
+/* Where to go on, by kind and priority. */
 static struct
 {
 	int64		from;			/* lowest id not looked at */
 	bool		exhausted;		/* nothing was left at the last look */
-}			place[PRIORITIES];
+}			place[CO_QUEUE_KINDS][PRIORITIES];
 
 /* Ids of the rows that are taken. */
 static HTAB *taken_rows = NULL;
@@ -59,19 +60,22 @@ co_queue_origin(void)
 void
 co_queue_look_from(int64 id)
 {
-	for (int i = 0; i < PRIORITIES; i++)
+	for (int kind = 0; kind < CO_QUEUE_KINDS; kind++)
 	{
-		place[i].from = Min(place[i].from, id);
-		place[i].exhausted = false;
+		for (int i = 0; i < PRIORITIES; i++)
+		{
+			place[kind][i].from = Min(place[kind][i].from, id);
+			place[kind][i].exhausted = false;
+		}
 	}
 }
 
 bool
-co_queue_may_have_more(void)
+co_queue_may_have_more(CoQueueKind kind)
 {
 	for (int i = 0; i < PRIORITIES; i++)
 	{
-		if (!place[i].exhausted)
+		if (!place[kind][i].exhausted)
 			return true;
 	}
 	return false;
@@ -98,36 +102,64 @@ take(int64 id)
 }
 
 void
+co_queue_hold(const CoQueueRow *row)
+{
+	(void) take(row->id);
+}
+
+void
 co_queue_forget(const CoQueueRow *row)
 {
 	(void) hash_search(taken_rows, &row->id, HASH_REMOVE, NULL);
 }
 
-#define ROW_COLUMNS "priority, id, email, accepts_since, enqueued_at, attempts"
+/* Columns of both kinds, and those of the finder alone. */
+#define ROW_COLUMNS "priority, id, accepts_since, enqueued_at, attempts"
+#define VERIFY_COLUMNS ROW_COLUMNS ", email"
+#define FIND_COLUMNS ROW_COLUMNS ", name, domain, queue_id, sought_since"
 
 static const Oid range_types[] = {INT4OID, INT8OID, INT8OID, INT4OID};
-static CoStatement read_range =
-{CO_TABLE_QUEUE, "SELECT " ROW_COLUMNS " FROM %s.clearout_queue"
-	" WHERE priority = $1 AND id >= $2 AND origin = $3"
-	" AND failed_at IS NULL AND next_attempt_at IS NULL"
-	" ORDER BY priority, id LIMIT $4",
-4, range_types, NULL, ""};
-
 static const Oid due_types[] = {TIMESTAMPTZOID, INT8OID, INT4OID};
-static CoStatement read_due =
-{CO_TABLE_QUEUE, "SELECT " ROW_COLUMNS ", next_attempt_at FROM %s.clearout_queue"
-	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL"
-	" AND next_attempt_at <= $1 AND origin = $2"
-	" ORDER BY next_attempt_at LIMIT $3",
-3, due_types, NULL, ""};
-
 static const Oid next_types[] = {TIMESTAMPTZOID, INT8OID};
-static CoStatement read_next_due =
-{CO_TABLE_QUEUE, "SELECT next_attempt_at FROM %s.clearout_queue"
-	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL"
-	" AND next_attempt_at > $1 AND origin = $2"
-	" ORDER BY next_attempt_at LIMIT 1",
-2, next_types, NULL, ""};
+
+#define RANGE(columns, priority, of_kind) \
+	{CO_TABLE_QUEUE, "SELECT " columns " FROM %s.clearout_queue" \
+	" WHERE " priority " AND id >= $2 AND origin = $3" \
+	" AND failed_at IS NULL AND next_attempt_at IS NULL AND " of_kind, \
+	4, range_types, NULL, ""}
+#define DUE(columns, of_kind) \
+	{CO_TABLE_QUEUE, "SELECT " columns " FROM %s.clearout_queue" \
+	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL AND " of_kind \
+	" AND next_attempt_at <= $1 AND origin = $2" \
+	" ORDER BY next_attempt_at LIMIT $3", \
+	3, due_types, NULL, ""}
+#define NEXT_DUE(of_kind) \
+	{CO_TABLE_QUEUE, "SELECT next_attempt_at FROM %s.clearout_queue" \
+	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL AND " of_kind \
+	" AND next_attempt_at > $1 AND origin = $2" \
+	" ORDER BY next_attempt_at LIMIT 1", \
+	2, next_types, NULL, ""}
+#define ADDRESSES "email IS NOT NULL"
+#define PEOPLE "email IS NULL"
+
+/* By the indexes that the two kinds have; see the extension's script. */
+static CoStatement read_range[CO_QUEUE_KINDS] = {
+	RANGE(VERIFY_COLUMNS, "priority = $1", ADDRESSES " ORDER BY priority, id LIMIT $4"),
+	RANGE(FIND_COLUMNS, "(- priority) = (- $1)", PEOPLE " ORDER BY (- priority), id LIMIT $4")
+};
+static CoStatement read_due[CO_QUEUE_KINDS] = {
+	DUE(VERIFY_COLUMNS, ADDRESSES), DUE(FIND_COLUMNS, PEOPLE)
+};
+static CoStatement read_next_due[CO_QUEUE_KINDS] = {
+	NEXT_DUE(ADDRESSES), NEXT_DUE(PEOPLE)
+};
+
+static const Oid search_types[] = {TEXTOID, TEXTOID, INT8OID};
+static CoStatement read_searches =
+{CO_TABLE_QUEUE, "SELECT " FIND_COLUMNS " FROM %s.clearout_queue"
+	" WHERE email IS NULL AND name = $1 AND domain = $2 AND origin = $3"
+	" AND failed_at IS NULL AND queue_id IS NOT NULL ORDER BY sought_since DESC LIMIT 10",
+3, search_types, NULL, ""};
 
 static const Oid key_array_types[] = {INT4ARRAYOID, INT8ARRAYOID};
 static CoStatement delete_rows =
@@ -157,6 +189,9 @@ static CoStatement read_pause =
 
 typedef struct Taking
 {
+	CoQueueKind kind;
+	const char *name;			/* for searches */
+	const char *domain;
 	MemoryContext context;
 	int			count;
 	int			found;
@@ -166,17 +201,63 @@ typedef struct Taking
 
 /* The table's owner may have changed its columns. */
 static Datum
-column(uint64 row, int number, Oid type)
+nullable_column(uint64 row, int number, Oid type, bool *isnull)
 {
-	bool		isnull;
 	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-									  number, &isnull);
+									  number, isnull);
 
-	if (isnull || SPI_gettypeid(SPI_tuptable->tupdesc, number) != type)
+	if (SPI_gettypeid(SPI_tuptable->tupdesc, number) != type)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"clearout_queue\" does not fit the library of the extension \"clearout\"")));
 	return value;
+}
+
+static Datum
+column(uint64 row, int number, Oid type)
+{
+	bool		isnull;
+	Datum		value = nullable_column(row, number, type, &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("a column of \"clearout_queue\" is null")));
+	return value;
+}
+
+static void
+read_address(uint64 i, CoQueueRow *row)
+{
+	CoAddressError error;
+
+	row->key = co_key_argument(DatumGetTextPP(column(i, 6, TEXTOID)), &error);
+	if (row->key == NULL)
+		row->fault = co_address_error_text(error);
+}
+
+static void
+read_person(uint64 i, CoQueueRow *row)
+{
+	bool		isnull;
+	Datum		queue_id = nullable_column(i, 8, TEXTOID, &isnull);
+	Datum		since;
+
+	row->key = co_find_key(DatumGetTextPP(column(i, 6, TEXTOID)),
+						   DatumGetTextPP(column(i, 7, TEXTOID)));
+	if (row->key == NULL)
+		row->fault = "name or domain is empty";
+	else if (strlen(row->key) >= CO_KEY_SIZE)
+	{
+		row->key = NULL;
+		row->fault = "name and domain are too long";
+	}
+	if (!isnull)
+	{
+		row->queue_id = TextDatumGetCString(queue_id);
+		since = nullable_column(i, 9, TIMESTAMPTZOID, &isnull);
+		row->sought_since = isnull ? row->enqueued_at : DatumGetTimestampTz(since);
+	}
 }
 
 /* Keep what SPI has read, but for what is taken already. */
@@ -188,17 +269,21 @@ keep_rows(Taking *taking, uint64 count)
 		CoQueueRow *row = &taking->rows[taking->found];
 		MemoryContext old;
 
-		row->priority = DatumGetInt32(column(i, 1, INT4OID));
 		row->id = DatumGetInt64(column(i, 2, INT8OID));
 		if (!take(row->id))
 			continue;
+		taking->found++;		/* if this fails, it is let go of */
+		row->kind = taking->kind;
+		row->priority = DatumGetInt32(column(i, 1, INT4OID));
+		row->accepts_since = DatumGetTimestampTz(column(i, 3, TIMESTAMPTZOID));
+		row->enqueued_at = DatumGetTimestampTz(column(i, 4, TIMESTAMPTZOID));
+		row->attempts = DatumGetInt32(column(i, 5, INT4OID));
 		old = MemoryContextSwitchTo(taking->context);
-		row->key = co_key_argument(DatumGetTextPP(column(i, 3, TEXTOID)), &row->error);
+		if (row->kind == CO_QUEUE_VERIFY)
+			read_address(i, row);
+		else
+			read_person(i, row);
 		MemoryContextSwitchTo(old);
-		row->accepts_since = DatumGetTimestampTz(column(i, 4, TIMESTAMPTZOID));
-		row->enqueued_at = DatumGetTimestampTz(column(i, 5, TIMESTAMPTZOID));
-		row->attempts = DatumGetInt32(column(i, 6, INT4OID));
-		taking->found++;
 	}
 }
 
@@ -213,16 +298,16 @@ take_range(CoCatalog *catalog, Taking *taking, int i)
 		Datum		values[4];
 
 		values[0] = Int32GetDatum(i + CO_PRIORITY_MIN);
-		values[1] = Int64GetDatum(place[i].from);
+		values[1] = Int64GetDatum(place[taking->kind][i].from);
 		values[2] = Int64GetDatum(co_queue_origin());
 		values[3] = Int32GetDatum(wanted);
-		count = co_execute(catalog, &read_range, values, "    ");
+		count = co_execute(catalog, &read_range[taking->kind], values, "    ");
 		if (count > 0)
-			place[i].from = DatumGetInt64(column(count - 1, 2, INT8OID)) + 1;
+			place[taking->kind][i].from = DatumGetInt64(column(count - 1, 2, INT8OID)) + 1;
 		keep_rows(taking, count);
 		if (count < wanted)
 		{
-			place[i].exhausted = true;
+			place[taking->kind][i].exhausted = true;
 			break;
 		}
 	}
@@ -239,33 +324,74 @@ take_step(CoCatalog *catalog, void *argument)
 	values[0] = TimestampTzGetDatum(now);
 	values[1] = Int64GetDatum(co_queue_origin());
 	values[2] = Int32GetDatum(taking->count + (taken_rows ? hash_get_num_entries(taken_rows) : 0));
-	keep_rows(taking, co_execute(catalog, &read_due, values, "   "));
+	keep_rows(taking, co_execute(catalog, &read_due[taking->kind], values, "   "));
 	if (taking->found == taking->count)
 		taking->next_due = now; /* there may be more */
 
 	for (int i = PRIORITIES - 1; i >= 0 && taking->found < taking->count; i--)
 	{
-		if (!place[i].exhausted)
+		if (!place[taking->kind][i].exhausted)
 			take_range(catalog, taking, i);
 	}
 
 	if (taking->next_due == DT_NOEND &&
-		co_execute(catalog, &read_next_due, values, "  ") > 0)
+		co_execute(catalog, &read_next_due[taking->kind], values, "  ") > 0)
 		taking->next_due = DatumGetTimestampTz(column(0, 1, TIMESTAMPTZOID));
 }
 
+static void
+searches_step(CoCatalog *catalog, void *argument)
+{
+	Taking	   *taking = argument;
+	Datum		values[3];
+
+	/* Nobody is waited for here. */
+	if (!ConditionalLockRelationOid(catalog->queue, AccessShareLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"clearout_queue\" is locked")));
+	values[0] = CStringGetTextDatum(taking->name);
+	values[1] = CStringGetTextDatum(taking->domain);
+	values[2] = Int64GetDatum(co_queue_origin());
+	keep_rows(taking, co_execute(catalog, &read_searches, values, "   "));
+}
+
+#define SEARCHES_MAX 10
+
 CoQueueRow *
-co_queue_take(int count, int *taken, TimestampTz *next_due, CoTrouble *trouble)
+co_queue_take_searches(const char *name, const char *domain, int *taken, CoTrouble *trouble)
+{
+	Taking	   *taking = palloc0(sizeof(Taking));
+
+	taking->kind = CO_QUEUE_FIND;
+	taking->name = name;
+	taking->domain = domain;
+	taking->context = CurrentMemoryContext;
+	taking->count = SEARCHES_MAX;
+	taking->rows = palloc0(SEARCHES_MAX * sizeof(CoQueueRow));
+	if (!co_run(searches_step, taking, trouble))
+	{
+		for (int i = 0; i < taking->found; i++)
+			co_queue_forget(&taking->rows[i]);
+		taking->found = 0;
+	}
+	*taken = taking->found;
+	return taking->rows;
+}
+
+CoQueueRow *
+co_queue_take(CoQueueKind kind, int count, int *taken, TimestampTz *next_due, CoTrouble *trouble)
 {
 	Taking	   *taking = palloc0(sizeof(Taking));
 	int64		from[PRIORITIES];
 
+	taking->kind = kind;
 	for (int i = 0; i < PRIORITIES; i++)
-		from[i] = place[i].from;
+		from[i] = place[taking->kind][i].from;
 
 	taking->context = CurrentMemoryContext;
 	taking->count = count;
-	taking->rows = palloc(count * sizeof(CoQueueRow));
+	taking->rows = palloc0(count * sizeof(CoQueueRow));
 	taking->next_due = DT_NOEND;
 	if (!co_run(take_step, taking, trouble))
 	{
@@ -274,8 +400,8 @@ co_queue_take(int count, int *taken, TimestampTz *next_due, CoTrouble *trouble)
 			co_queue_forget(&taking->rows[i]);
 		for (int i = 0; i < PRIORITIES; i++)
 		{
-			place[i].from = from[i];
-			place[i].exhausted = false;
+			place[taking->kind][i].from = from[i];
+			place[taking->kind][i].exhausted = false;
 		}
 		taking->found = 0;
 	}
@@ -338,14 +464,18 @@ delete_step(CoCatalog *catalog, void *argument)
 {
 	Change	   *change = argument;
 	Datum	   *keys = palloc(change->count * sizeof(Datum));
+	int			count = 0;
 
 	/*
 	 * Whoever put them here may not have been told of that answer: it can
 	 * have come before his commit.
 	 */
 	for (int i = 0; i < change->count; i++)
-		keys[i] = CStringGetTextDatum(change->rows[i].key);
-	co_outbox_put(catalog, keys, change->count);
+	{
+		if (change->rows[i].kind == CO_QUEUE_VERIFY)
+			keys[count++] = CStringGetTextDatum(change->rows[i].key);
+	}
+	co_outbox_put(catalog, keys, count);
 	co_queue_delete(catalog, change->rows, change->count);
 }
 

@@ -15,13 +15,26 @@
 #define CO_PRIORITY_MIN (-9)
 #define CO_PRIORITY_MAX 9
 
+/* What a row wants.  Each kind is taken on its own, so that none waits behind
+ * the other: they have rates of their own. */
+typedef enum CoQueueKind
+{
+	CO_QUEUE_VERIFY,
+	CO_QUEUE_FIND
+} CoQueueKind;
+#define CO_QUEUE_KINDS 2
+
 /* A row that the worker has taken; it stays in the table until it is done. */
 typedef struct CoQueueRow
 {
+	CoQueueKind kind;
 	int			priority;
 	int64		id;
-	char	   *key;			/* the address in normal form; NULL: malformed */
-	CoAddressError error;		/* when malformed */
+	char	   *key;			/* what is asked, in normal form; NULL: it cannot be */
+	const char *fault;			/* why not */
+	char	   *queue_id;		/* the service seeks on under this name; NULL: it
+								 * does not */
+	TimestampTz sought_since;	/* if it does */
 	TimestampTz accepts_since;	/* the oldest answer that will do */
 	TimestampTz enqueued_at;
 	int			attempts;		/* made before */
@@ -39,16 +52,23 @@ extern int64 co_queue_origin(void);
 extern void co_queue_look_from(int64 id);
 
 /*
- * Take up to count rows that are due and not taken yet, in the order of their
+ * Take up to count rows of this kind that are due and not taken yet, in the order of their
  * priority; palloc'd in the caller's context.  Never throws: *trouble says
  * why there are none.  *next_due is when the next waiting retry is due,
  * DT_NOEND if none is.
  */
-extern CoQueueRow *co_queue_take(int count, int *taken, TimestampTz *next_due,
+extern CoQueueRow *co_queue_take(CoQueueKind kind, int count, int *taken, TimestampTz *next_due,
 								 CoTrouble *trouble);
 
 /* Is there perhaps something to take, without waiting for news? */
-extern bool co_queue_may_have_more(void);
+extern bool co_queue_may_have_more(CoQueueKind kind);
+
+/*
+ * Take the rows for which the service seeks on, of this name and domain, that
+ * are not taken yet, due or not.  As above.
+ */
+extern CoQueueRow *co_queue_take_searches(const char *name, const char *domain,
+										  int *taken, CoTrouble *trouble);
 
 /*
  * Remove rows; part of a transaction that co_run() has opened.  What somebody
@@ -71,6 +91,9 @@ extern bool co_queue_postpone(const CoQueueRow *row, int attempts,
 /* It failed for good. */
 extern bool co_queue_fail(const CoQueueRow *row, int attempts, bool maybe_paid,
 						  const char *reason);
+
+/* The worker holds this row, which it has written itself. */
+extern void co_queue_hold(const CoQueueRow *row);
 
 /* The worker holds this row no longer. */
 extern void co_queue_forget(const CoQueueRow *row);

@@ -236,7 +236,7 @@ co_worker_wake(CoDatabase *database)
 }
 
 int
-co_token_attach(uint64 hash, int verify_rpm)
+co_token_attach(uint64 hash, int verify_rpm, int find_rpm)
 {
 	int			victim = -1;
 	CoToken    *token;
@@ -250,6 +250,7 @@ co_token_attach(uint64 hash, int verify_rpm)
 		{
 			token->users++;
 			co_governor_configure(&token->governor[CO_SERVICE_VERIFY], verify_rpm);
+			co_governor_configure(&token->governor[CO_SERVICE_FIND], find_rpm);
 			return i;
 		}
 		if (token->users == 0 &&
@@ -265,7 +266,8 @@ co_token_attach(uint64 hash, int verify_rpm)
 	token->users = 1;
 	for (int service = 0; service < CO_SERVICE_COUNT; service++)
 		co_governor_init(&token->governor[service],
-						 service == CO_SERVICE_VERIFY ? verify_rpm : 0);
+						 service == CO_SERVICE_VERIFY ? verify_rpm :
+						 service == CO_SERVICE_FIND ? find_rpm : 0);
 	return victim;
 }
 
@@ -426,7 +428,7 @@ co_slot_claim(CoEndpointId endpoint, const char *key,
 	slot->endpoint = endpoint;
 	slot->accepts = *accepts;
 	slot->deadline = deadline;
-	slot->sent = false;
+	slot->progress = CO_PROGRESS_NONE;
 	strlcpy(slot->key, key, sizeof(slot->key));
 	slot->state = CO_SLOT_FILLED;
 	dlist_push_tail(&database->filled, &slot->node);
@@ -444,7 +446,7 @@ co_slot_claim(CoEndpointId endpoint, const char *key,
 }
 
 bool
-co_slot_poll(CoSlotRef ref, CoReply *reply, bool *sent)
+co_slot_poll(CoSlotRef ref, CoReply *reply, CoProgress *progress)
 {
 	CoSlot	   *slot = &co_shared->slot[ref.index];
 	bool		answered;
@@ -452,7 +454,7 @@ co_slot_poll(CoSlotRef ref, CoReply *reply, bool *sent)
 	LWLockAcquire(co_shared->lock, LW_SHARED);
 	Assert(slot->generation == ref.generation && slot->caller == MyProc);
 	answered = slot->state == CO_SLOT_ANSWERED;
-	*sent = slot->sent;
+	*progress = slot->progress;
 	if (answered)
 		*reply = slot->reply;
 	LWLockRelease(co_shared->lock);
@@ -488,7 +490,7 @@ take_over(CoDatabase *database)
 		if (slot->database == index && slot->state == CO_SLOT_TAKEN)
 		{
 			slot->state = CO_SLOT_FILLED;
-			slot->sent = false;
+			slot->progress = CO_PROGRESS_NONE;
 			dlist_push_tail(&database->filled, &slot->node);
 		}
 	}
@@ -639,13 +641,13 @@ co_slot_waits(CoSlotRef ref)
 }
 
 void
-co_slot_set_sent(CoSlotRef ref, bool sent)
+co_slot_set_progress(CoSlotRef ref, CoProgress progress)
 {
 	CoSlot	   *slot = &co_shared->slot[ref.index];
 
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	if (slot->generation == ref.generation && slot->state == CO_SLOT_TAKEN)
-		slot->sent = sent;
+		slot->progress = progress;
 	LWLockRelease(co_shared->lock);
 }
 

@@ -46,6 +46,15 @@ typedef struct CoFreshness
 	TimestampTz catch_all;
 } CoFreshness;
 
+/* How far a request has come. */
+typedef enum CoProgress
+{
+	CO_PROGRESS_NONE,			/* no call is under way for it */
+	CO_PROGRESS_SENT,			/* a call is on the wire */
+	CO_PROGRESS_SOUGHT			/* the service seeks on, and is asked now and
+								 * then how far it has come */
+} CoProgress;
+
 /* Why a request was not even considered; the message says more. */
 typedef enum CoRefusal
 {
@@ -78,7 +87,7 @@ typedef struct CoSlot
 	CoEndpointId endpoint;
 	CoFreshness accepts;		/* for the worker's own look into the table */
 	TimestampTz deadline;		/* when the caller leaves */
-	bool		sent;			/* when TAKEN: its call is on the wire */
+	CoProgress	progress;		/* when TAKEN */
 	CoReply		reply;			/* when ANSWERED */
 	char		key[CO_KEY_SIZE];	/* what is asked, in the database's encoding */
 } CoSlot;
@@ -231,10 +240,10 @@ extern bool co_slot_is_hopeless(void);
 extern bool co_slot_is_without_worker(CoReply *reply);
 
 /*
- * Is the reply there?  The slot is kept until it is released.  *sent says
- * whether a call is on the wire.  Our latch is set when there is news.
+ * Is the reply there?  The slot is kept until it is released.  *progress says
+ * how far it has come.  Our latch is set when there is news.
  */
-extern bool co_slot_poll(CoSlotRef ref, CoReply *reply, bool *sent);
+extern bool co_slot_poll(CoSlotRef ref, CoReply *reply, CoProgress *progress);
 
 extern void co_slot_release(CoSlotRef ref);
 
@@ -261,8 +270,8 @@ extern bool co_slot_take(int database, CoSlotRef *ref, CoSlot *copy);
 /* Does the caller still wait? */
 extern bool co_slot_waits(CoSlotRef ref);
 
-/* Tell him whether a call is on the wire. */
-extern void co_slot_set_sent(CoSlotRef ref, bool sent);
+/* Tell him how far it has come. */
+extern void co_slot_set_progress(CoSlotRef ref, CoProgress progress);
 
 /* Answer, if the caller still waits, and wake him. */
 extern void co_slot_answer(CoSlotRef ref, const CoReply *reply);
@@ -289,7 +298,7 @@ extern void co_worker_wake(CoDatabase *database);	/* lock held */
 
 /* Index of the entry for this token hash, with its governors; -1 when all
  * entries are in use.  Lock held. */
-extern int	co_token_attach(uint64 hash, int verify_rpm);
+extern int	co_token_attach(uint64 hash, int verify_rpm, int find_rpm);
 extern void co_token_detach(int token); /* lock held */
 
 #endif							/* CO_SLOTS_H */

@@ -13,8 +13,9 @@
 typedef enum CoAnswerState
 {
 	CO_ANSWER_NEW,				/* next: any of the following */
-	CO_ANSWER_STORED,			/* committed in clearout_results */
-	CO_ANSWER_SPILLED,			/* committed in clearout_spill */
+	CO_ANSWER_STORED,			/* committed where it belongs */
+	CO_ANSWER_SPILLED,			/* committed in clearout_spill, or in
+								 * clearout_lookup_spill */
 	CO_ANSWER_UNSTORED			/* nowhere yet; next: as for NEW */
 } CoAnswerState;
 
@@ -22,7 +23,9 @@ typedef enum CoAnswerState
 typedef struct CoAnswer
 {
 	char	   *key;			/* in the database's encoding */
-	CoVerifyAnswer verify;
+	CoEndpointId endpoint;
+	CoVerifyAnswer verify;		/* when it is a verdict */
+	CoLookupAnswer lookup;		/* when it is anything else */
 	TimestampTz asked_at;		/* when its call began */
 	TimestampTz received_at;
 	const CoQueueRow *row;		/* rows of the queue that it answers */
@@ -34,14 +37,14 @@ typedef struct CoAnswer
 /*
  * Write answers down, each in its own right: sets the state of each.  Waits
  * for other transactions no longer than some 400 ms in all.  Commits.  Never
- * throws.  *spilled is set when clearout_spill was used.  False: some are
+ * throws.  *spilled is set when one of the spills was used.  False: some are
  * UNSTORED; reason says why.
  */
 extern bool co_store_answers(CoAnswer **answers, int count, bool *spilled,
 							 char *reason, size_t reason_size);
 
 /*
- * Move what lies in clearout_spill to where it belongs, as far as nobody
+ * Move what lies in the spills to where it belongs, as far as nobody
  * stands in the way; what is refused for itself keeps the reason.  Never
  * throws.  Sets the number moved, whether anything is left, and whether all
  * that is left is refused.

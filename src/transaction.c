@@ -175,6 +175,12 @@ table_of(const CoCatalog *catalog, CoTable table)
 			return catalog->handlers;
 		case CO_TABLE_OUTBOX:
 			return catalog->outbox;
+		case CO_TABLE_PEOPLE:
+			return catalog->people;
+		case CO_TABLE_LOOKUPS:
+			return catalog->lookups;
+		case CO_TABLE_LOOKUP_SPILL:
+			return catalog->lookup_spill;
 	}
 	return InvalidOid;			/* keep the compiler quiet */
 }

@@ -40,6 +40,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "convert.h"
+#include "decide.h"
 #include "flight.h"
 #include "gate.h"
 #include "guc.h"
@@ -48,8 +49,10 @@
 #include "outbox.h"
 #include "session.h"
 #include "queue.h"
+#include "seek.h"
 #include "slots.h"
 #include "store.h"
+#include "stored.h"
 #include "token.h"
 #include "worker.h"
 
@@ -89,6 +92,7 @@ static MemoryContext turn_context = NULL;
 /* What the engine and the token were made from: a change replaces us. */
 static char *made_from = NULL;
 static char *url[CO_ENDPOINT_COUNT];
+static const char *public_refused = NULL;	/* why the public URL is no use */
 static char token[CO_TOKEN_SIZE];
 static char authorization[CO_TOKEN_SIZE + 16];
 static uint64 token_hash = 0;
@@ -103,7 +107,8 @@ static CoTicket balance_ticket;
 
 /* The queue. */
 static bool queue_paused = false;	/* by clearout_pause() */
-static TimestampTz next_due = DT_NOEND; /* of the rows that wait for a retry */
+/* Of the rows that wait for a retry, or for a search. */
+static TimestampTz next_due[CO_QUEUE_KINDS] = {DT_NOEND, DT_NOEND};
 static int64 queue_look_at = 0; /* look at all of it again then; 0 = no need */
 static int64 queue_retry_at = 0;	/* it could not be read: not before then */
 
@@ -152,8 +157,8 @@ show_condition(void)
 static char *
 settings_text(void)
 {
-	return psprintf("%s\n%s\n%s\n%d\n%d", co_base_url, co_proxy, co_ca_file,
-					co_allow_http, co_auth_scheme);
+	return psprintf("%s\n%s\n%s\n%s\n%d\n%d", co_base_url, co_public_url, co_proxy,
+					co_ca_file, co_allow_http, co_auth_scheme);
 }
 
 /* Read the token and adopt it, unless calls with another are in flight. */
@@ -196,7 +201,7 @@ read_token(void)
 							   sizeof(authorization));
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 		co_token_detach(mine->token);
-		mine->token = co_token_attach(hash, co_verify_rpm);
+		mine->token = co_token_attach(hash, co_verify_rpm, co_find_rpm);
 		LWLockRelease(co_shared->lock);
 		/* The first one is not known to be another than before. */
 		if (token_hash != 0)
@@ -212,22 +217,45 @@ read_token(void)
 	}
 }
 
+/* A base URL, palloc'd, without a slash at its end. */
+static char *
+base_of(const char *setting)
+{
+	char	   *base = pstrdup(setting);
+	int			length = strlen(base);
+
+	while (length > 0 && base[length - 1] == '/')
+		base[--length] = '\0';
+	return base;
+}
+
+/* The base URL of what needs no token: the other one without its version. */
+static char *
+public_base(const char *base)
+{
+	char	   *result = base_of(co_public_url[0] ? co_public_url : base);
+	char	   *version = strrchr(result, '/');
+
+	if (co_public_url[0] == '\0' && version != NULL && version[1] == 'v' &&
+		version[2] != '\0' && strspn(version + 2, "0123456789") == strlen(version + 2))
+		*version = '\0';
+	return result;
+}
+
 static void
 make_engine(void)
 {
 	CoHttpConfig config = {0};
 	char		message[CO_MESSAGE_SIZE];
 	const char *refused;
-	char	   *base;
-	int			length;
+	char	   *base = base_of(co_base_url);
+	char	   *public = public_base(base);
 
-	base = pstrdup(co_base_url);
-	length = strlen(base);
-	while (length > 0 && base[length - 1] == '/')
-		base[--length] = '\0';
 	for (int i = 0; i < CO_ENDPOINT_COUNT; i++)
 		url[i] = MemoryContextStrdup(TopMemoryContext,
-									 psprintf("%s%s", base, co_endpoints[i].path));
+									 psprintf("%s%s", co_endpoint_is_public(i) ? public : base,
+											  co_endpoints[i].path));
+	public_refused = co_http_url_error(public, co_allow_http);
 
 	config.ca_file = co_ca_file[0] ? co_ca_file : NULL;
 	config.proxy = co_proxy[0] ? co_proxy : NULL;
@@ -270,6 +298,8 @@ reload(void)
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 		co_governor_configure(&co_shared->token[mine->token].governor[CO_SERVICE_VERIFY],
 							  co_verify_rpm);
+		co_governor_configure(&co_shared->token[mine->token].governor[CO_SERVICE_FIND],
+							  co_find_rpm);
 		LWLockRelease(co_shared->lock);
 	}
 }
@@ -309,7 +339,7 @@ static void
 end_waiting(CoFlight *flight)
 {
 	co_flight_drop_waiters(flight);
-	if (flight->row_count > 0 && flight->state != CO_FLIGHT_NEW)
+	if ((flight->row_count > 0 || flight->search != NULL) && flight->state != CO_FLIGHT_NEW)
 		co_flight_set_state(flight, CO_FLIGHT_QUEUED);
 	else
 	{
@@ -328,39 +358,48 @@ refuse(CoFlight *flight, CoRefusal refusal, const char *message)
 	end_waiting(flight);
 }
 
+/* What a row of this kind asks for. */
+static CoEndpointId
+endpoint_of(CoQueueKind kind)
+{
+	return kind == CO_QUEUE_FIND ? CO_ENDPOINT_FIND : CO_ENDPOINT_VERIFY;
+}
+
+static CoQueueKind
+kind_of(const CoFlight *flight)
+{
+	return flight->endpoint == CO_ENDPOINT_FIND ? CO_QUEUE_FIND : CO_QUEUE_VERIFY;
+}
+
 /*
  * How many rows may be taken now: so many that the free places are never short
  * of work, and so few that they do not matter in memory; 0: enough are held.
  */
 static int
-rows_wanted(void)
+rows_wanted(CoQueueKind kind)
 {
+	CoService	service = co_endpoints[endpoint_of(kind)].service;
 	int			wanted = Min(Max(2 * co_max_parallel, QUEUE_BUFFER), 1000);
-	int			held = co_flight_count(CO_FLIGHT_QUEUED) + co_flight_count(CO_FLIGHT_NEW);
+	int			held = co_flight_count_of(CO_FLIGHT_QUEUED, service) +
+		co_flight_count_of(CO_FLIGHT_NEW, service);
 
 	return draining || queue_paused || held > wanted / 2 ? 0 : wanted - held;
 }
 
 /* Take rows of the queue. */
 static void
-take_queued(void)
+take_rows(CoQueueKind kind)
 {
-	int			wanted = rows_wanted();
-	bool		due = next_due != DT_NOEND && GetCurrentTimestamp() >= next_due;
+	int			wanted = rows_wanted(kind);
+	bool		due = next_due[kind] != DT_NOEND && GetCurrentTimestamp() >= next_due[kind];
 	CoQueueRow *rows;
 	CoTrouble	trouble;
 	int			count;
 
-	if (queue_look_at != 0 && co_clock() >= queue_look_at)
-	{
-		queue_look_at = 0;
-		co_queue_look_from(0);
-	}
-	if (wanted == 0 || (!due && !co_queue_may_have_more()) ||
-		(queue_retry_at != 0 && co_clock() < queue_retry_at))
+	if (wanted == 0 || (!due && !co_queue_may_have_more(kind)))
 		return;
 
-	rows = co_queue_take(wanted, &count, &next_due, &trouble);
+	rows = co_queue_take(kind, wanted, &count, &next_due[kind], &trouble);
 	queue_retry_at = 0;
 	if (trouble.sqlstate != 0)
 	{
@@ -370,16 +409,30 @@ take_queued(void)
 	}
 	for (int i = 0; i < count; i++)
 	{
-		/* enqueue() lets no malformed address in; a plain INSERT may. */
+		/* The functions let nothing malformed in; a plain INSERT may. */
 		if (rows[i].key == NULL)
 		{
-			if (!co_queue_fail(&rows[i], rows[i].attempts, false,
-							   co_address_error_text(rows[i].error)))
+			if (!co_queue_fail(&rows[i], rows[i].attempts, false, rows[i].fault))
 				look_again_later();
 			co_queue_forget(&rows[i]);
 			continue;
 		}
-		(void) co_flight_join_row(&rows[i], CO_ENDPOINT_VERIFY);
+		(void) co_flight_join_row(&rows[i], endpoint_of(kind));
+	}
+}
+
+static void
+take_queued(void)
+{
+	if (queue_look_at != 0 && co_clock() >= queue_look_at)
+	{
+		queue_look_at = 0;
+		co_queue_look_from(0);
+	}
+	for (int kind = 0; kind < CO_QUEUE_KINDS; kind++)
+	{
+		if (queue_retry_at == 0 || co_clock() >= queue_retry_at)
+			take_rows(kind);
 	}
 }
 
@@ -397,8 +450,10 @@ take_requests(void)
 		if (joined)
 		{
 			mine->joined++;
-			if (flight->state == CO_FLIGHT_IN_FLIGHT || flight->state == CO_FLIGHT_LANDED)
-				co_slot_set_sent(ref, true);
+			if (flight->search != NULL)
+				co_slot_set_progress(ref, CO_PROGRESS_SOUGHT);
+			else if (flight->state == CO_FLIGHT_IN_FLIGHT || flight->state == CO_FLIGHT_LANDED)
+				co_slot_set_progress(ref, CO_PROGRESS_SENT);
 		}
 	}
 	pfree(slot);
@@ -436,13 +491,28 @@ typedef struct Answered
 	int			size;
 } Answered;
 
+/* Is an answer stored that will do? */
+static bool
+is_answered(const CoCatalog *catalog, CoFlight *flight, const CoFreshness *accepts,
+			bool *locked)
+{
+	CoRow		row;
+	CoStored	stored;
+
+	if (co_endpoints[flight->endpoint].kind == CO_KIND_VERIFY)
+		return co_lookup(catalog, co_flight_key(flight), accepts, &row, locked);
+	return co_stored_find(catalog, flight->endpoint, co_flight_key(flight),
+						  accepts->verdict, &stored, locked);
+}
+
+/* searches_locked: it is not known whether the service seeks on for it. */
 static void
-look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered)
+look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered,
+			   bool searches_locked)
 {
 	char	   *key = co_flight_key(flight);
-	CoRow		row;
 	bool		open = false;
-	bool		locked = false;
+	bool		locked = searches_locked && flight->endpoint == CO_ENDPOINT_FIND;
 	bool		one_locked;
 	int			left = 0;
 
@@ -452,7 +522,7 @@ look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered)
 		CoReply		reply = {0};
 
 		reply.stored = true;
-		if (co_lookup(catalog, key, &waiter->accepts, &row, &one_locked))
+		if (is_answered(catalog, flight, &waiter->accepts, &one_locked))
 			co_slot_answer(waiter->slot, &reply);
 		else
 			open = true;
@@ -465,7 +535,7 @@ look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered)
 	{
 		CoFreshness accepts = accepted_by_row(&flight->row[i]);
 
-		if (!co_lookup(catalog, key, &accepts, &row, &one_locked))
+		if (!is_answered(catalog, flight, &accepts, &one_locked))
 		{
 			flight->row[left++] = flight->row[i];
 			locked |= one_locked;
@@ -513,10 +583,12 @@ look_up_new(void)
 	MemoryContext context = CurrentMemoryContext;
 	char	   *volatile error = NULL;
 	Answered	answered = {NULL, 0, 0};
+	bool		searches_locked;
 
 	if (co_flight_count(CO_FLIGHT_NEW) == 0)
 		return;
 	look_again_at = 0;
+	co_seek_attach(&searches_locked);
 	dlist_foreach(count_iter, co_flights(CO_FLIGHT_NEW))
 		answered.size += dlist_container(CoFlight, node, count_iter.cur)->row_count;
 	answered.row = palloc(Max(answered.size, 1) * sizeof(CoQueueRow));
@@ -531,7 +603,8 @@ look_up_new(void)
 			ereport(ERROR, (errmsg("the extension is not installed in this database")));
 
 		dlist_foreach_modify(iter, co_flights(CO_FLIGHT_NEW))
-			look_up_flight(&catalog, dlist_container(CoFlight, node, iter.cur), &answered);
+			look_up_flight(&catalog, dlist_container(CoFlight, node, iter.cur), &answered,
+						   searches_locked);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -589,6 +662,17 @@ failure_reply(const CoOutcome *outcome, const CoDecision *decision)
 	return reply;
 }
 
+static void
+fail_rows(CoFlight *flight, int attempts, bool maybe_paid, const char *text)
+{
+	for (int i = 0; i < flight->row_count; i++)
+	{
+		if (!co_queue_fail(&flight->row[i], attempts, maybe_paid, text))
+			look_again_later();
+		co_queue_forget(&flight->row[i]);
+	}
+}
+
 /* What becomes of the rows of the queue whose call has failed. */
 static void
 decide_rows(CoFlight *flight, const CoOutcome *outcome, const char *text)
@@ -600,8 +684,8 @@ decide_rows(CoFlight *flight, const CoOutcome *outcome, const char *text)
 
 	for (int i = 0; i < flight->row_count; i++)
 		attempts = Max(attempts, flight->attempts + flight->row[i].attempts);
-	decision = co_retry_decide(outcome, attempts, false, now,
-							   pg_prng_double(&pg_global_prng_state), &policy);
+	decision = co_decide(flight->call, outcome, attempts, false, now,
+						 pg_prng_double(&pg_global_prng_state), &policy);
 
 	switch (decision.action)
 	{
@@ -618,21 +702,60 @@ decide_rows(CoFlight *flight, const CoOutcome *outcome, const char *text)
 				if (!co_queue_postpone(&flight->row[i], attempts, retry_at,
 									   decision.maybe_paid, text))
 					look_again_later();
-				next_due = Min(next_due, retry_at);
+				next_due[kind_of(flight)] = Min(next_due[kind_of(flight)], retry_at);
 				co_queue_forget(&flight->row[i]);
 			}
 			break;
 		case CO_ACTION_GIVE_UP:
 		case CO_ACTION_DONE:
-			for (int i = 0; i < flight->row_count; i++)
-			{
-				if (!co_queue_fail(&flight->row[i], attempts, decision.maybe_paid, text))
-					look_again_later();
-				co_queue_forget(&flight->row[i]);
-			}
+			fail_rows(flight, attempts, decision.maybe_paid, text);
 			break;
 	}
 	co_flight_end(flight);
+}
+
+/*
+ * The service goes on seeking: that is written down at once, and asked about
+ * later, until there is an answer or it has taken too long.
+ */
+static void
+seek_on(CoFlight *flight, const char *queue_id)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next_look;
+	TimestampTz until;
+	bool		remembered;
+
+	if (flight->search == NULL || strcmp(flight->search, queue_id) != 0)
+		co_flight_set_search(flight, queue_id, flight->asked_at);
+	flight->attempts = 0;
+	next_look = co_decide_next_look(flight->sought_since, now);
+	if (next_look == 0)
+	{
+		CoReply		reply = {0};
+
+		reply.error_class = CO_ERROR_TIMEOUT;
+		reply.maybe_paid = true;
+		strlcpy(reply.outcome.message, "the service has not ended the search within a day",
+				sizeof(reply.outcome.message));
+		co_flight_answer(flight, &reply);
+		fail_rows(flight, 0, true, reply.outcome.message);
+		co_flight_end(flight);
+		return;
+	}
+
+	remembered = co_seek_remember(flight, next_look);
+	if (remembered && !co_flight_is_awaited(flight, &until))
+	{
+		for (int i = 0; i < flight->row_count; i++)
+			co_queue_forget(&flight->row[i]);
+		next_due[CO_QUEUE_FIND] = Min(next_due[CO_QUEUE_FIND], next_look);
+		co_flight_end(flight);
+		return;
+	}
+	co_flight_set_progress(flight, CO_PROGRESS_SOUGHT);
+	flight->retry_at = co_clock() + (next_look - now);
+	co_flight_set_state(flight, CO_FLIGHT_BACKOFF);
 }
 
 /* A call has failed: what now? */
@@ -647,8 +770,8 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 	bool		awaited = co_flight_is_awaited(flight, &until);
 	char		text[CO_REASON_SIZE];
 
-	decision = co_retry_decide(outcome, flight->attempts, true, now,
-							   pg_prng_double(&pg_global_prng_state), &policy);
+	decision = co_decide(flight->call, outcome, flight->attempts, true, now,
+						 pg_prng_double(&pg_global_prng_state), &policy);
 	reply = failure_reply(outcome, &decision);
 	co_outcome_describe(outcome, text, sizeof(text));
 	if (decision.action != CO_ACTION_WINDOW)
@@ -656,7 +779,14 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 	ereport(DEBUG1, (errmsg_internal("clearout: call failed: %s", text)));
 	co_gate_failure(service_of(flight), flight->ticket.started, outcome, &decision);
 
-	co_flight_set_sent(flight, false);
+	/* That we could not hear of it does not end the search. */
+	if (flight->call == CO_ENDPOINT_FIND_STATUS && decision.action == CO_ACTION_RETRY)
+	{
+		seek_on(flight, flight->search);
+		return;
+	}
+
+	co_flight_set_progress(flight, flight->search ? CO_PROGRESS_SOUGHT : CO_PROGRESS_NONE);
 	if (awaited && decision.action == CO_ACTION_WINDOW)
 	{
 		flight->attempts--;
@@ -674,27 +804,28 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 
 	co_flight_answer(flight, &reply);
 	co_flight_drop_waiters(flight);
-	if (flight->row_count > 0)
+	if (flight->row_count > 0 || flight->search != NULL)
 		decide_rows(flight, outcome, text);
 	else
 		co_flight_end(flight);
 }
 
-/* Everybody who waits is told. */
+/* Everybody who waits for what needs a token, or for the rest, is told. */
 static void
-refuse_awaited(CoRefusal refusal, const char *message)
+refuse_awaited(bool public, CoRefusal refusal, const char *message)
 {
 	for (int service = 0; service < CO_SERVICE_COUNT; service++)
 	{
-		while (co_flight_count_of(CO_FLIGHT_WAITING, service) > 0)
+		while ((service == CO_SERVICE_PUBLIC) == public &&
+			   co_flight_count_of(CO_FLIGHT_WAITING, service) > 0)
 			refuse(dlist_head_element(CoFlight, node, co_flights_of(CO_FLIGHT_WAITING, service)),
 				   refusal, message);
 	}
 }
 
-/* May another call be made at all?  Otherwise everybody who waits is told. */
+/* Can calls be made that need a token?  Otherwise whoever waits is told. */
 static bool
-may_call(void)
+is_configured(void)
 {
 	int64		now = co_clock();
 
@@ -706,14 +837,13 @@ may_call(void)
 		if (co_http_url_error(co_base_url, co_allow_http) == NULL)
 			read_token();
 	}
-	if (draining)
-		return false;
 	if (not_configured[0] != '\0')
 	{
-		refuse_awaited(CO_REFUSED_NOT_CONFIGURED, not_configured);
+		if (!draining)
+			refuse_awaited(false, CO_REFUSED_NOT_CONFIGURED, not_configured);
 		return false;
 	}
-	return store_retry_at == 0;
+	return true;
 }
 
 /* Come back to start calls then. */
@@ -727,15 +857,22 @@ start_again_at(int64 when)
 static bool
 governor_agrees(CoService service, bool interactive, CoTicket *ticket)
 {
-	CoGovernor *governor = &co_shared->token[mine->token].governor[service];
 	int64		now = co_clock();
-	int64		when;
+	int64		when = now;
 
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
-	when = co_governor_when(governor, now, interactive);
+	/* What needs no token has no window that is told. */
+	ticket->started = now;
+	if (service != CO_SERVICE_PUBLIC)
+	{
+		CoGovernor *governor = &co_shared->token[mine->token].governor[service];
+
+		when = co_governor_when(governor, now, interactive);
+		if (when <= now)
+			*ticket = co_governor_start(governor, now);
+	}
 	if (when <= now)
 	{
-		*ticket = co_governor_start(governor, now);
 		mine->in_flight[service]++;
 		mine->calls++;
 	}
@@ -756,22 +893,43 @@ governor_end(CoService service, const CoTicket *ticket, const CoOutcome *outcome
 {
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	mine->in_flight[service]--;
-	co_governor_end(&co_shared->token[mine->token].governor[service],
-					ticket, co_clock(), rate,
-					outcome->http_status == 429 || outcome->code == 1030,
-					outcome->sent);
+	if (service != CO_SERVICE_PUBLIC)
+		co_governor_end(&co_shared->token[mine->token].governor[service],
+						ticket, co_clock(), rate,
+						outcome->http_status == 429 || outcome->code == 1030,
+						outcome->sent);
 	LWLockRelease(co_shared->lock);
+}
+
+/* What the call says, malloc'd; false: it cannot be said. */
+static bool
+encode(const CoFlight *flight, int timeout, char **query, char **body)
+{
+	const char *asked = flight->call == CO_ENDPOINT_FIND_STATUS ? flight->search : flight->utf8;
+
+	*query = co_encode_query(flight->call, asked);
+	*body = co_encode_body(flight->call, asked, timeout);
+	return *query != NULL && *body != NULL;
 }
 
 static void
 start_call(CoFlight *flight, bool interactive)
 {
-	const CoEndpoint *endpoint = &co_endpoints[flight->endpoint];
+	const CoEndpoint *endpoint;
 	CoHttpRequest request = {0};
 	CoOutcome	outcome = {0};
 	CoRateHeaders nothing;
-	int			timeout = Min(co_request_timeout, endpoint->timeout_max);
-	char	   *body = co_encode_body(flight->endpoint, flight->utf8, timeout);
+	int			timeout;
+	char	   *query;
+	char	   *body;
+	bool		good;
+
+	flight->call = flight->search != NULL ? CO_ENDPOINT_FIND_STATUS : flight->endpoint;
+	endpoint = &co_endpoints[flight->call];
+	timeout = flight->call == CO_ENDPOINT_FIND ? co_find_timeout : co_request_timeout;
+	if (endpoint->timeout_max > 0)
+		timeout = Min(timeout, endpoint->timeout_max);
+	good = encode(flight, timeout, &query, &body);
 
 	co_gate_started(service_of(flight), interactive, flight->ticket.started,
 					(int64) timeout * 1000);
@@ -779,27 +937,34 @@ start_call(CoFlight *flight, bool interactive)
 	flight->asked_at = GetCurrentTimestamp();
 	co_flight_set_state(flight, CO_FLIGHT_IN_FLIGHT);
 
-	request.url = url[flight->endpoint];
-	request.authorization = authorization;
-	request.body = body;
-	request.body_length = body ? strlen(body) : 0;
+	request.url = url[flight->call];
+	if (good && query[0] != '\0')
+		request.url = psprintf("%s%s", request.url, query);
+	if (!co_endpoint_is_public(flight->call))
+		request.authorization = authorization;
+	if (endpoint->post)
+	{
+		request.body = body;
+		request.body_length = body ? strlen(body) : 0;
+	}
 	request.timeout = timeout + HTTP_GRACE;
 	request.owner = flight;
-	if (body == NULL)
+	if (!good)
 	{
 		/* no valid UTF-8 (a SQL_ASCII database), which JSON cannot carry */
 		outcome.fault = CO_FAULT_SERVICE;
 		outcome.http_status = 400;
-		strlcpy(outcome.message, "the address is not valid UTF-8", sizeof(outcome.message));
+		strlcpy(outcome.message, "what is asked is not valid UTF-8", sizeof(outcome.message));
 	}
-	if (body == NULL || !co_http_start(http, &request, &outcome))
+	if (!good || !co_http_start(http, &request, &outcome))
 	{
 		co_rate_headers_init(&nothing);
 		governor_end(service_of(flight), &flight->ticket, &outcome, &nothing);
 		decide(flight, &outcome);
 	}
 	else
-		co_flight_set_sent(flight, true);
+		co_flight_set_progress(flight, flight->search ? CO_PROGRESS_SOUGHT : CO_PROGRESS_SENT);
+	free(query);
 	free(body);
 }
 
@@ -939,9 +1104,20 @@ start_calls(void)
 {
 	static int	turn = 0;
 
+	bool		configured;
+
 	start_at = 0;
-	if (!may_call())
+	configured = is_configured();
+	if (public_refused != NULL)
+		refuse_awaited(true, CO_REFUSED_NOT_CONFIGURED,
+					   psprintf("The base URL of what needs no token cannot be used: %s.", public_refused));
+	if (draining || store_retry_at != 0)
 		return;
+	if (!configured)
+	{
+		start_awaited(CO_SERVICE_PUBLIC);
+		return;
+	}
 	ask_balance();
 	turn = (turn + 1) % CO_SERVICE_COUNT;
 	for (int i = 0; i < CO_SERVICE_COUNT; i++)
@@ -976,13 +1152,29 @@ static void
 land(CoHttpDone *done)
 {
 	CoFlight   *flight = done->owner;
-	CoVerifyAnswer answer = {0};
+	CoVerifyAnswer verify = {0};
+	CoLookupAnswer lookup = {0};
 
 	if (done->outcome.fault == CO_FAULT_NONE)
-		co_decode_verify(done->outcome.http_status, done->body, done->length,
-						 flight->utf8, &answer, &done->outcome);
+	{
+		if (co_endpoints[flight->call].kind == CO_KIND_VERIFY)
+			co_decode_verify(done->outcome.http_status, done->body, done->length,
+							 flight->utf8, &verify, &done->outcome);
+		else
+			co_decode_lookup(flight->call, done->outcome.http_status, done->body, done->length,
+							 flight->call == CO_ENDPOINT_FIND_STATUS ? flight->search : flight->utf8,
+							 &lookup, &done->outcome);
+	}
 	governor_end(service_of(flight), &flight->ticket, &done->outcome, &done->rate);
 
+	if (lookup.queue_id != NULL)
+	{
+		/* no answer yet, but the service is there and at work */
+		co_gate_success(service_of(flight), flight->ticket.started);
+		seek_on(flight, lookup.queue_id);
+		co_lookup_answer_free(&lookup);
+		return;
+	}
 	if (done->outcome.fault != CO_FAULT_NONE)
 	{
 		decide(flight, &done->outcome);
@@ -990,7 +1182,9 @@ land(CoHttpDone *done)
 	}
 	co_gate_success(service_of(flight), flight->ticket.started);
 	flight->answer.key = co_flight_key(flight);
-	flight->answer.verify = answer;
+	flight->answer.endpoint = flight->endpoint;
+	flight->answer.verify = verify;
+	flight->answer.lookup = lookup;
 	flight->answer.asked_at = flight->asked_at;
 	flight->answer.received_at = GetCurrentTimestamp();
 	flight->answer.state = CO_ANSWER_NEW;
@@ -1199,10 +1393,16 @@ time_to_wait(void)
 	if (queue_look_at != 0)
 		next = Min(next, queue_look_at);
 	/* What was taken last may all have been answered already. */
-	if (rows_wanted() > 0 && co_queue_may_have_more())
-		next = Min(next, Max(now, queue_retry_at));
-	if (next_due != DT_NOEND && rows_wanted() > 0)
-		next = Min(next, Max(queue_retry_at, now + Max(next_due - GetCurrentTimestamp(), 0)));
+	for (int kind = 0; kind < CO_QUEUE_KINDS; kind++)
+	{
+		if (rows_wanted(kind) == 0)
+			continue;
+		if (co_queue_may_have_more(kind))
+			next = Min(next, Max(now, queue_retry_at));
+		if (next_due[kind] != DT_NOEND)
+			next = Min(next, Max(queue_retry_at,
+								 now + Max(next_due[kind] - GetCurrentTimestamp(), 0)));
+	}
 	if (!draining && (token_hash == 0 || co_gate_is_unauthorized()) &&
 		co_flight_count(CO_FLIGHT_QUEUED) > 0)
 		next = Min(next, token_read_at + TOKEN_POLL);
@@ -1234,7 +1434,13 @@ static bool
 tell_appetite(void)
 {
 	static bool shown = false;
-	bool		full = rows_wanted() == 0;
+
+	/*
+	 * Of addresses, which come in numbers; somebody to be found is seen at the
+	 * next turn, and there is one a second while these wait for their window.
+	 */
+	bool		full = rows_wanted(CO_QUEUE_VERIFY) == 0 &&
+		!co_gate_is_paused(CO_SERVICE_VERIFY);
 	bool		news;
 
 	if (full == shown)
