@@ -7,6 +7,7 @@
 #define CO_COMPAT_H
 
 #include "access/genam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
@@ -60,6 +61,16 @@ co_check_indexes(ResultRelInfo *target, TupleTableSlot *slot, EState *estate)
 }
 
 /* 16 has one function for all kinds of objects. */
+static inline bool
+co_owns_table(Oid table, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, table, role);
+#else
+	return pg_class_ownercheck(table, role);
+#endif
+}
+
 static inline bool
 co_may_execute(Oid function, Oid role)
 {

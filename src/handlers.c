@@ -34,6 +34,7 @@
 #include "queue.h"
 #include "reactor.h"
 #include "transaction.h"
+#include "watch.h"
 
 PG_FUNCTION_INFO_V1(clearout_add_handler);
 PG_FUNCTION_INFO_V1(clearout_drop_handler);
@@ -65,9 +66,8 @@ transaction_callback(XactEvent event, void *argument)
 		noted = false;
 }
 
-/* At commit, the reactor is to look at the outbox. */
-static void
-note(void)
+void
+co_handlers_note(void)
 {
 	static bool registered = false;
 
@@ -124,37 +124,72 @@ is_handler(Form_pg_proc form, Oid type, bool *takes_array)
 		(argument == type || *takes_array);
 }
 
-void
-co_handler_resolve(const CoCatalog *catalog, const CoHandler *handler,
-				   CoHandlerCall *call)
+Oid
+co_handler_role(const CoCatalog *catalog, const CoHandler *handler)
 {
 	Oid			table_owner = co_table_owner(catalog->handlers);
-	Oid			schema = get_namespace_oid(handler->schema_name, true);
-	Oid			argument;
-	HeapTuple	tuple;
-	Form_pg_proc form;
-	bool		takes_array;
-	char	   *owner;
+	Oid			role = get_role_oid(handler->role_name, true);
 
-	call->role = get_role_oid(handler->role_name, true);
-	if (!OidIsValid(call->role))
+	if (!OidIsValid(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("role \"%s\" does not exist", handler->role_name)));
 
 	/* Whoever owns the table may have written any role into it. */
-	if (!superuser_arg(table_owner) && !is_member_of_role(table_owner, call->role))
+	if (!superuser_arg(table_owner) && !is_member_of_role(table_owner, role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the owner of the table \"clearout_handlers\" is no member of the role \"%s\"",
 						handler->role_name)));
-	if (pg_class_aclcheck(catalog->results, call->role, ACL_SELECT) != ACLCHECK_OK)
+	if (pg_class_aclcheck(catalog->results, role, ACL_SELECT) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not read clearout_results", handler->role_name)));
+	return role;
+}
 
+/*
+ * Whoever owns a function can replace it, and whoever owns a table can put
+ * triggers on it: both would run as the role.
+ */
+void
+co_handler_check_owner(const CoHandler *handler, Oid role, Oid owner,
+					   const char *kind, const char *name)
+{
+	char	   *owner_name = GetUserNameFromId(owner, true);
+
+	if (owner_name == NULL || strcmp(owner_name, handler->owner_name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s %s belongs to another role than when it was registered", kind, name)));
+	if (superuser_arg(role) && !superuser_arg(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s %s does not belong to a superuser, and would run code as one", kind, name),
+				 errhint("Register it as its owner: SET ROLE %s.", quote_identifier(owner_name))));
+}
+
+void
+co_handler_resolve(const CoCatalog *catalog, const CoHandler *handler,
+				   CoHandlerCall *call)
+{
+	Oid			schema;
+	Oid			argument;
+	HeapTuple	tuple;
+	Form_pg_proc form;
+	bool		takes_array;
+	char	   *name;
+
+	if (handler->function_name == NULL)
+	{
+		co_watch_resolve(catalog, handler, call);
+		return;
+	}
+	name = quote_qualified_identifier(handler->schema_name, handler->function_name);
+	call->role = co_handler_role(catalog, handler);
 	call->element_type = result_type(catalog);
 	argument = handler->takes_array ? get_array_type(call->element_type) : call->element_type;
+	schema = get_namespace_oid(handler->schema_name, true);
 	tuple = !OidIsValid(schema) ? NULL :
 		SearchSysCache3(PROCNAMEARGSNSP,
 						CStringGetDatum(handler->function_name),
@@ -164,28 +199,20 @@ co_handler_resolve(const CoCatalog *catalog, const CoHandler *handler,
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function %s(clearout_result%s) does not exist",
-						quote_qualified_identifier(handler->schema_name, handler->function_name),
-						handler->takes_array ? "[]" : "")));
+						name, handler->takes_array ? "[]" : "")));
 	form = (Form_pg_proc) GETSTRUCT(tuple);
 	call->function = form->oid;
-	owner = GetUserNameFromId(form->proowner, true);
 	if (!is_handler(form, call->element_type, &takes_array))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("function %s can be no handler any more",
-						quote_qualified_identifier(handler->schema_name, handler->function_name))));
-	if (owner == NULL || strcmp(owner, handler->function_owner) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("function %s belongs to another role than when it was registered",
-						quote_qualified_identifier(handler->schema_name, handler->function_name))));
+				 errmsg("function %s can be no handler any more", name)));
+	co_handler_check_owner(handler, call->role, form->proowner, "function", name);
 	ReleaseSysCache(tuple);
 
 	if (!co_may_use_schema(schema, call->role) || !co_may_execute(call->function, call->role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not execute the function %s", handler->role_name,
-						quote_qualified_identifier(handler->schema_name, handler->function_name))));
+				 errmsg("role \"%s\" may not execute the function %s", handler->role_name, name)));
 }
 
 /* ---------- statements ---------- */
@@ -193,7 +220,7 @@ co_handler_resolve(const CoCatalog *catalog, const CoHandler *handler,
 static const Oid add_types[] = {NAMEOID, NAMEOID, BOOLOID, NAMEOID, NAMEOID};
 static CoStatement add_handler =
 {CO_TABLE_HANDLERS, "INSERT INTO %s.clearout_handlers"
-	" (schema_name, function_name, takes_array, function_owner, role_name)"
+	" (schema_name, function_name, takes_array, owner_name, role_name)"
 	" VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING id",
 5, add_types, NULL, ""};
 
@@ -230,19 +257,15 @@ static CoStatement retry_rows =
 1, id_types, NULL, ""};
 
 static CoStatement adopt_handlers =
-{CO_TABLE_HANDLERS, "UPDATE %s.clearout_handlers SET origin = $1 WHERE origin <> $1",
+{CO_TABLE_HANDLERS, "UPDATE %s.clearout_handlers SET origin = $1, table_oid = NULL WHERE origin <> $1",
 1, id_types, NULL, ""};
 
 static CoStatement adopt_rows =
 {CO_TABLE_OUTBOX, "UPDATE %s.clearout_outbox SET origin = $1 WHERE origin <> $1",
 1, id_types, NULL, ""};
 
-/*
- * Out of reach of the caller's search_path; between begin and end, what SPI
- * has read is there.  An error ends the transaction, which puts all back.
- */
-static int
-begin_own(void)
+int
+co_begin_own(void)
 {
 	int			level = NewGUCNestLevel();
 
@@ -252,8 +275,8 @@ begin_own(void)
 	return level;
 }
 
-static void
-end_own(int level)
+void
+co_end_own(int level)
 {
 	SPI_finish();
 	AtEOXact_GUC(false, level);
@@ -304,7 +327,7 @@ clearout_add_handler(PG_FUNCTION_ARGS)
 				 errdetail("A handler is a function that takes one argument, of type clearout_result or clearout_result[], and returns no set.")));
 	handler.schema_name = get_namespace_name(form->pronamespace);
 	handler.function_name = pstrdup(NameStr(form->proname));
-	handler.function_owner = GetUserNameFromId(form->proowner, false);
+	handler.owner_name = GetUserNameFromId(form->proowner, false);
 	handler.role_name = GetUserNameFromId(GetUserId(), false);
 	ReleaseSysCache(tuple);
 
@@ -314,15 +337,15 @@ clearout_add_handler(PG_FUNCTION_ARGS)
 	values[0] = name_datum(handler.schema_name);
 	values[1] = name_datum(handler.function_name);
 	values[2] = BoolGetDatum(handler.takes_array);
-	values[3] = name_datum(handler.function_owner);
+	values[3] = name_datum(handler.owner_name);
 	values[4] = name_datum(handler.role_name);
-	level = begin_own();
+	level = co_begin_own();
 	added = co_execute(&catalog, &add_handler, values, "     ");
 	id = added == 0 ? (Datum) 0 :
 		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (added > 0)
 		id = Int64GetDatum(DatumGetInt64(id));
-	end_own(level);
+	co_end_own(level);
 	if (added == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -331,9 +354,8 @@ clearout_add_handler(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(id);
 }
 
-/* Is the handler of this role the current user's, or may he tend all? */
-static bool
-may_tend(const CoCatalog *catalog, const char *role_name)
+bool
+co_handler_may_tend(const CoCatalog *catalog, const char *role_name)
 {
 	Oid			role = get_role_oid(role_name, true);
 
@@ -353,7 +375,7 @@ find(const CoCatalog *catalog, CoStatement *statement, Datum *values,
 	 const char *nulls, int *count)
 {
 	MemoryContext context = CurrentMemoryContext;
-	int			level = begin_own();
+	int			level = co_begin_own();
 	Found	   *found;
 
 	*count = (int) co_execute(catalog, statement, values, nulls);
@@ -368,19 +390,19 @@ find(const CoCatalog *catalog, CoStatement *statement, Datum *values,
 												 SPI_getvalue(SPI_tuptable->vals[i],
 															  SPI_tuptable->tupdesc, 2));
 	}
-	end_own(level);
+	co_end_own(level);
 	return found;
 }
 
-static void
-drop(const CoCatalog *catalog, int64 id)
+void
+co_handler_drop(const CoCatalog *catalog, int64 id)
 {
 	Datum		value = Int64GetDatum(id);
-	int			level = begin_own();
+	int			level = co_begin_own();
 
 	(void) co_execute(catalog, &drop_handler, &value, " ");
 	(void) co_execute(catalog, &drop_rows, &value, " ");
-	end_own(level);
+	co_end_own(level);
 }
 
 static void
@@ -424,9 +446,9 @@ clearout_drop_handler(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	for (int i = 0; i < count; i++)
 	{
-		if (may_tend(&catalog, found[i].role_name))
+		if (co_handler_may_tend(&catalog, found[i].role_name))
 		{
-			drop(&catalog, found[i].id);
+			co_handler_drop(&catalog, found[i].id);
 			PG_RETURN_BOOL(true);
 		}
 	}
@@ -448,9 +470,9 @@ clearout_drop_handler_by_id(PG_FUNCTION_ARGS)
 	found = find(&catalog, &find_by_id, &id, " ", &count);
 	if (count == 0)
 		PG_RETURN_BOOL(false);
-	if (!may_tend(&catalog, found->role_name))
+	if (!co_handler_may_tend(&catalog, found->role_name))
 		refuse(found->role_name);
-	drop(&catalog, found->id);
+	co_handler_drop(&catalog, found->id);
 	PG_RETURN_BOOL(true);
 }
 
@@ -472,14 +494,14 @@ clearout_retry_handlers(PG_FUNCTION_ARGS)
 		Datum		id = Int64GetDatum(found[i].id);
 		int			level;
 
-		if (!may_tend(&catalog, found[i].role_name))
+		if (!co_handler_may_tend(&catalog, found[i].role_name))
 			continue;
-		level = begin_own();
+		level = co_begin_own();
 		(void) co_execute(&catalog, &retry_handler, &id, " ");
 		rows += (int64) co_execute(&catalog, &retry_rows, &id, " ");
-		end_own(level);
+		co_end_own(level);
 	}
-	note();
+	co_handlers_note();
 	PG_RETURN_INT64(rows);
 }
 
@@ -487,10 +509,10 @@ void
 co_handlers_adopt(const CoCatalog *catalog)
 {
 	Datum		origin = Int64GetDatum(co_queue_origin());
-	int			level = begin_own();
+	int			level = co_begin_own();
 
 	(void) co_execute(catalog, &adopt_handlers, &origin, " ");
 	(void) co_execute(catalog, &adopt_rows, &origin, " ");
-	end_own(level);
-	note();
+	co_end_own(level);
+	co_handlers_note();
 }

@@ -36,7 +36,7 @@
 #define NOTIFIED_MAX		10000
 
 static CoStatement read_handler_ids =
-{CO_TABLE_HANDLERS, "SELECT id FROM %s.clearout_handlers", 0, NULL, NULL, ""};
+{CO_TABLE_HANDLERS, "SELECT id FROM %s.clearout_handlers WHERE ended_at IS NULL", 0, NULL, NULL, ""};
 
 static const Oid put_types[] = {INT8ARRAYOID, TEXTARRAYOID};
 static CoStatement put_rows =

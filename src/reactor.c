@@ -43,7 +43,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -59,6 +58,7 @@
 #include "reactor.h"
 #include "session.h"
 #include "transaction.h"
+#include "watch.h"
 
 /* Rows in one transaction at most, and after how long no further is begun. */
 #define BATCH_MAX			500
@@ -108,14 +108,15 @@ static List *places = NIL;		/* in TopMemoryContext */
 
 static const Oid int8_type[] = {INT8OID};
 static CoStatement read_handlers =
-{CO_TABLE_HANDLERS, "SELECT id, schema_name, function_name, takes_array, function_owner,"
-	" role_name, failures, coalesce(retry_at, '-infinity'), calls_since IS NOT NULL, coalesce(calls_row, 0)"
-	" FROM %s.clearout_handlers WHERE origin = $1 ORDER BY id",
+{CO_TABLE_HANDLERS, "SELECT id, schema_name, coalesce(function_name, ''), takes_array, owner_name,"
+	" role_name, failures, coalesce(retry_at, '-infinity'), calls_since IS NOT NULL, coalesce(calls_row, 0),"
+	" coalesce(table_name, ''), coalesce(table_oid, 0)"
+	" FROM %s.clearout_handlers WHERE origin = $1 AND ended_at IS NULL ORDER BY id",
 1, int8_type, NULL, ""};
 
 static const Oid range_types[] = {INT8OID, INT8OID, INT8OID, INT4OID};
 static CoStatement read_range =
-{CO_TABLE_OUTBOX, "SELECT id, email, attempts FROM %s.clearout_outbox"
+{CO_TABLE_OUTBOX, "SELECT id, email, attempts, asks FROM %s.clearout_outbox"
 	" WHERE handler = $1 AND id >= $2 AND origin = $3"
 	" AND failed_at IS NULL AND next_attempt_at IS NULL"
 	" ORDER BY handler, id LIMIT $4",
@@ -123,14 +124,14 @@ static CoStatement read_range =
 
 static const Oid due_types[] = {INT8OID, TIMESTAMPTZOID, INT8OID, INT4OID};
 static CoStatement read_due =
-{CO_TABLE_OUTBOX, "SELECT id, email, attempts FROM %s.clearout_outbox"
+{CO_TABLE_OUTBOX, "SELECT id, email, attempts, asks FROM %s.clearout_outbox"
 	" WHERE handler = $1 AND next_attempt_at <= $2 AND origin = $3"
 	" AND failed_at IS NULL AND next_attempt_at IS NOT NULL"
 	" ORDER BY handler, next_attempt_at LIMIT $4",
 4, due_types, NULL, ""};
 
 static CoStatement read_row =
-{CO_TABLE_OUTBOX, "SELECT id, email, attempts FROM %s.clearout_outbox WHERE handler = $1 AND id = $2",
+{CO_TABLE_OUTBOX, "SELECT id, email, attempts, asks FROM %s.clearout_outbox WHERE handler = $1 AND id = $2",
 2, range_types, NULL, ""};
 
 static CoStatement read_next_due =
@@ -180,6 +181,15 @@ static CoStatement postpone_row =
 {CO_TABLE_OUTBOX, "UPDATE %s.clearout_outbox SET attempts = $3, next_attempt_at = $4,"
 	" failed_at = CASE WHEN $5 THEN clock_timestamp() END, last_error = $6"
 	" WHERE handler = $1 AND id = $2", 6, postpone_types, NULL, ""};
+
+static CoStatement end_watch =
+{CO_TABLE_HANDLERS, "UPDATE %s.clearout_handlers SET calls_since = NULL, calls_row = NULL,"
+	" ended_at = clock_timestamp(), last_error_at = clock_timestamp(),"
+	" last_error = 'Its table is gone, or a column or trigger of it.'"
+	" WHERE id = $1", 1, int8_type, NULL, ""};
+
+static CoStatement remove_all_rows =
+{CO_TABLE_OUTBOX, "DELETE FROM %s.clearout_outbox WHERE handler = $1", 1, int8_type, NULL, ""};
 
 static CoStatement remove_orphans =
 {CO_TABLE_OUTBOX, "DELETE FROM %s.clearout_outbox WHERE origin = $1 AND handler = ANY (ARRAY("
@@ -294,12 +304,16 @@ read_handlers_step(CoCatalog *catalog, void *argument)
 		handler->schema_name = name_column(i, 2);
 		handler->function_name = name_column(i, 3);
 		handler->takes_array = DatumGetBool(column(i, 4, BOOLOID));
-		handler->function_owner = name_column(i, 5);
+		handler->owner_name = name_column(i, 5);
 		handler->role_name = name_column(i, 6);
 		handler->failures = DatumGetInt32(column(i, 7, INT4OID));
 		handler->retry_at = DatumGetTimestampTz(column(i, 8, TIMESTAMPTZOID));
 		handler->called = DatumGetBool(column(i, 9, BOOLOID));
 		handler->called_row = DatumGetInt64(column(i, 10, INT8OID));
+		handler->table_name = name_column(i, 11);
+		handler->table = DatumGetObjectId(column(i, 12, OIDOID));
+		if (handler->function_name[0] == '\0')
+			handler->function_name = NULL;
 	}
 }
 
@@ -348,7 +362,9 @@ typedef struct Batch
 	int64	   *id;
 	int		   *attempts;
 	Datum	   *email;
-	Datum	   *answer;			/* of type clearout_result; 0: it is gone */
+	bool	   *asks;
+	Datum	   *answer;			/* of type clearout_result, for a watch a
+								 * status; 0: there is none */
 	bool		resolved;		/* function and role are there and may */
 	bool		in_order;		/* the next ones by id, not one whose time has come */
 	int			done;			/* so many of them are delivered */
@@ -371,8 +387,11 @@ keep_rows(Batch *batch, uint64 count)
 	for (uint64 i = 0; i < count; i++)
 	{
 		batch->id[batch->count] = DatumGetInt64(column(i, 1, INT8OID));
-		batch->email[batch->count] = datumCopy(column(i, 2, TEXTOID), false, -1);
+		/* Not with a short header: construct_array() would put copies of its
+		 * own, of a shorter life, in their places. */
+		batch->email[batch->count] = PointerGetDatum(PG_DETOAST_DATUM_COPY(column(i, 2, TEXTOID)));
 		batch->attempts[batch->count] = DatumGetInt32(column(i, 3, INT4OID));
+		batch->asks[batch->count] = DatumGetBool(column(i, 4, BOOLOID));
 		batch->count++;
 	}
 	MemoryContextSwitchTo(old);
@@ -390,7 +409,7 @@ load_answers(CoCatalog *catalog, Batch *batch)
 	{
 		int64		place = DatumGetInt64(column(i, 1, INT8OID));
 
-		batch->answer[place - 1] = datumCopy(column(i, 2, batch->call.element_type), false, -1);
+		batch->answer[place - 1] = PointerGetDatum(PG_DETOAST_DATUM_COPY(column(i, 2, batch->call.element_type)));
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -430,7 +449,12 @@ take_step(CoCatalog *catalog, void *argument)
 
 	co_handler_resolve(catalog, batch->handler, &batch->call);
 	batch->resolved = true;
-	load_answers(catalog, batch);
+	if (batch->call.gone)
+		return;
+	if (batch->handler->function_name == NULL)
+		co_watch_load(catalog, batch->count, batch->email, batch->asks, batch->answer, turn_context);
+	else
+		load_answers(catalog, batch);
 	values[0] = Int64GetDatum(batch->handler->id);
 	values[1] = Int64GetDatum(batch->id[0]);
 	(void) co_execute(catalog, &mark_calls, values, batch->count == 1 ? "  " : " n");
@@ -456,15 +480,28 @@ stop_clock(void)
 		QueryCancelPending = false;
 }
 
-/* One call of the function, as the role.  Throws whatever it throws. */
 static void
 call_function(Batch *batch, Datum value)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+
+	InitFunctionCallInfoData(*fcinfo, &batch->function, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = value;
+	fcinfo->args[0].isnull = false;
+	(void) FunctionCallInvoke(fcinfo);
+}
+
+/*
+ * One call, as the role, and with a limit of time.  Throws whatever it throws.
+ * Without a value: what there is to do for a watch.
+ */
+static void
+call_as_role(CoCatalog *catalog, Batch *batch, Datum value)
 {
 	Oid			user;
 	int			context;
 	int			level;
 	char		lock_timeout[32];
-	LOCAL_FCINFO(fcinfo, 1);
 
 	snprintf(lock_timeout, sizeof(lock_timeout), "%dms", Max(DeadlockTimeout / 2, 1));
 	GetUserIdAndSecContext(&user, &context);
@@ -480,10 +517,10 @@ call_function(Batch *batch, Datum value)
 	enable_timeout_every(call_timeout,
 						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), co_handler_timeout),
 						 CANCEL_EVERY_MS);
-	InitFunctionCallInfoData(*fcinfo, &batch->function, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = value;
-	fcinfo->args[0].isnull = false;
-	(void) FunctionCallInvoke(fcinfo);
+	if (value != (Datum) 0)
+		call_function(batch, value);
+	else
+		co_watch_apply(catalog, &batch->call, batch->count, batch->email, batch->asks, batch->answer);
 	CHECK_FOR_INTERRUPTS();
 	stop_clock();
 	PopActiveSnapshot();
@@ -506,15 +543,23 @@ check_constraints_at_once(void)
 	AfterTriggerSetState(statement);
 }
 
-/* Calls the function for all of the batch, or as far as the time allows. */
+/* Does what there is to do for all of the batch, or as far as the time allows. */
 static void
-call_for_batch(Batch *batch)
+call_for_batch(CoCatalog *catalog, Batch *batch)
 {
 	int64		end = co_clock() + BATCH_TIME;
 	MemoryContext call_context = AllocSetContextCreate(CurrentMemoryContext, "clearout call",
 													   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(call_context);
 
+	if (batch->handler->function_name == NULL)
+	{
+		call_as_role(catalog, batch, (Datum) 0);
+		batch->done = batch->count;
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(call_context);
+		return;
+	}
 	fmgr_info_cxt(batch->call.function, &batch->function, old);
 	if (batch->handler->takes_array)
 	{
@@ -527,9 +572,9 @@ call_for_batch(Batch *batch)
 				elements[count++] = batch->answer[i];
 		}
 		if (count > 0)
-			call_function(batch, PointerGetDatum(construct_array(elements, count,
-																 batch->call.element_type,
-																 -1, false, TYPALIGN_DOUBLE)));
+			call_as_role(catalog, batch,
+						 PointerGetDatum(construct_array(elements, count, batch->call.element_type,
+														 -1, false, TYPALIGN_DOUBLE)));
 		batch->done = batch->count;
 	}
 	else
@@ -539,7 +584,7 @@ call_for_batch(Batch *batch)
 			if (batch->done > 0 && co_clock() >= end)
 				break;
 			if (batch->answer[batch->done] != (Datum) 0)
-				call_function(batch, batch->answer[batch->done]);
+				call_as_role(catalog, batch, batch->answer[batch->done]);
 			MemoryContextReset(call_context);
 		}
 	}
@@ -557,7 +602,7 @@ call_step(CoCatalog *catalog, void *argument)
 
 	batch->done = 0;
 	check_constraints_at_once();
-	call_for_batch(batch);
+	call_for_batch(catalog, batch);
 
 	set_own_settings();
 	for (int i = 0; i < batch->done; i++)
@@ -590,6 +635,18 @@ wipe_step(CoCatalog *catalog, void *argument)
 
 	set_own_settings();
 	(void) co_execute(catalog, &wipe_mark, &id, " ");
+}
+
+/* There is nothing left to watch. */
+static void
+end_step(CoCatalog *catalog, void *argument)
+{
+	Batch	   *batch = argument;
+	Datum		id = Int64GetDatum(batch->handler->id);
+
+	set_own_settings();
+	(void) co_execute(catalog, &end_watch, &id, " ");
+	(void) co_execute(catalog, &remove_all_rows, &id, " ");
 }
 
 /* What a failure means: to the handler, and if it was one row's, to that row. */
@@ -688,6 +745,7 @@ new_batch(const CoHandler *handler, Place *place)
 	batch->id = palloc(BATCH_MAX * sizeof(int64));
 	batch->attempts = palloc(BATCH_MAX * sizeof(int));
 	batch->email = palloc(BATCH_MAX * sizeof(Datum));
+	batch->asks = palloc(BATCH_MAX * sizeof(bool));
 	batch->answer = palloc0(BATCH_MAX * sizeof(Datum));
 	batch->next_due = DT_NOEND;
 	return batch;
@@ -749,13 +807,15 @@ serve(const CoHandler *handler)
 	next_due = Min(next_due, batch->next_due);
 	if (batch->count == 0)
 		return SERVED_NOTHING;
+	if (batch->call.gone)
+		return co_run(end_step, batch, &trouble) || complain(&trouble) ? SERVED_SOME : SERVED_LATER;
 
 	timeouts = 0;
 	marked = handler;
 	pgstat_report_activity(STATE_RUNNING,
-						   psprintf("calling the handler %s",
+						   psprintf("%s %s", handler->function_name ? "calling the handler" : "updating the watched table",
 									quote_qualified_identifier(handler->schema_name,
-															   handler->function_name)));
+															   handler->function_name ? handler->function_name : handler->table_name)));
 	if (co_run(call_step, batch, &trouble))
 	{
 		marked = NULL;
@@ -777,6 +837,11 @@ serve(const CoHandler *handler)
 	LockReleaseSession(USER_LOCKMETHOD);
 	pgstat_report_stat(true);
 	place->exhausted = false;
+
+	/* What a watch may not do, or does not find, is no row's fault. */
+	if (handler->function_name == NULL &&
+		ERRCODE_TO_CATEGORY(trouble.sqlstate) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
+		return handler_failed(batch, pstrdup(trouble.message)) ? SERVED_SOME : SERVED_LATER;
 	if (batch->count > 1)
 	{
 		/* One of them; which, each by itself will tell. */

@@ -103,7 +103,7 @@ subtest 'registering' => sub {
 	is(sqlstate($node, q{SET SESSION AUTHORIZATION other; SELECT clearout_add_handler('app.note(clearout_result)')}), '42501', 'nor on the function');
 	$node->safe_psql('postgres', q{GRANT EXECUTE ON FUNCTION app.note(clearout_result) TO other; REVOKE SELECT ON clearout_results FROM other});
 	is(sqlstate($node, q{SET SESSION AUTHORIZATION other; SELECT clearout_add_handler('app.note(clearout_result)')}), '42501', 'nor on the answers');
-	is(sqlstate($node, q{SET SESSION AUTHORIZATION other; INSERT INTO clearout_handlers (schema_name, function_name, takes_array, function_owner, role_name)
+	is(sqlstate($node, q{SET SESSION AUTHORIZATION other; INSERT INTO clearout_handlers (schema_name, function_name, takes_array, owner_name, role_name)
 		VALUES ('app', 'note', false, 'app', 'postgres')}), '42501', 'nobody writes the table');
 
 	enqueue('valid-before');
