@@ -94,7 +94,8 @@ failure_of_call(const CoReply *reply)
 						   "Check clearout.base_url, clearout.proxy, clearout.ca_file and the network.");
 		case CO_ERROR_BAD_INPUT:
 			return failure(CO_ERRCODE_BAD_REQUEST,
-						   "the Clearout service refused the request", detail, NULL);
+						   "the Clearout service refused the request", detail,
+						   "Check what is asked for; the detail says what the service does not like about it.");
 		case CO_ERROR_LOCAL:
 			return failure(CO_ERRCODE_NO_WORKER,
 						   "the Clearout worker lacks the means to make the call", detail,
