@@ -12,12 +12,13 @@ PGFILEDESC  = "clearout - e-mail verification with the Clearout service"
 MODULE_big  = clearout
 
 # Pure modules include no server header; test/unit runs them without a server.
-PURE_OBJS   = src/address.o src/codec.o src/codec_find.o src/codec_json.o \
+PURE_OBJS   = src/address.o src/bulk_codec.o src/codec.o src/codec_find.o src/codec_json.o \
               src/codec_lookup.o src/codec_request.o src/csv.o src/decide.o src/endpoint.o src/governor.o \
               src/headers.o src/hindrance.o src/http.o src/outcome.o src/retry.o src/timestamp.o \
               src/utf8.o src/words.o
 OBJS        = $(PURE_OBJS) \
-              src/arguments.o src/ask.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
+              src/arguments.o src/ask.o src/bulk.o src/bulk_import.o src/bulk_spool.o src/bulk_table.o \
+              src/bulk_wait.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
               src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/insert.o src/launcher.o \
               src/lookup.o src/makeway.o src/outbox.o src/queue.o src/reactor.o \
               src/reactor_start.o src/session.o src/slots.o \

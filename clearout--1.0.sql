@@ -673,6 +673,331 @@ COMMENT ON COLUMN clearout_summary.newest IS
 REVOKE ALL ON clearout_summary FROM PUBLIC;
 REVOKE ALL ON FUNCTION clearout_verify_trigger(), clearout_cached(text),
 	clearout_unverified(regclass, name, interval) FROM PUBLIC;
+-- Lists: jobs that the bulk API does
+--
+
+-- A job is spooled in the caller's transaction and split into parts, each a
+-- list of the service.
+CREATE TABLE clearout_jobs_data (
+	job				bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	kind			text NOT NULL DEFAULT 'verify' CHECK (kind IN ('verify', 'find')),
+	requested_by	name NOT NULL DEFAULT current_user,
+	created_at		timestamptz NOT NULL DEFAULT now(),
+	origin			bigint NOT NULL DEFAULT clearout_origin(),
+	optimize		text,
+	remove_list		boolean NOT NULL DEFAULT false,
+	from_queue		boolean NOT NULL DEFAULT false,
+	rows_total		bigint NOT NULL DEFAULT 0,
+	rows_null		bigint NOT NULL DEFAULT 0,
+	rows_malformed	bigint NOT NULL DEFAULT 0,
+	rows_duplicate	bigint NOT NULL DEFAULT 0,
+	rows_fresh		bigint NOT NULL DEFAULT 0,
+	rows_waiting	bigint NOT NULL DEFAULT 0,
+	rows_spooled	bigint NOT NULL DEFAULT 0,
+	cancelled_at	timestamptz,
+	removed_at		timestamptz,
+	finished_at		timestamptz
+);
+CREATE INDEX ON clearout_jobs_data (finished_at);
+
+COMMENT ON TABLE clearout_jobs_data IS
+'jobs of clearout_bulk_verify() and clearout_bulk_find(); see the view clearout_jobs';
+COMMENT ON COLUMN clearout_jobs_data.job IS
+'number of the job';
+COMMENT ON COLUMN clearout_jobs_data.kind IS
+'verify or find';
+COMMENT ON COLUMN clearout_jobs_data.requested_by IS
+'the role that ordered it';
+COMMENT ON COLUMN clearout_jobs_data.created_at IS
+'when it was ordered';
+COMMENT ON COLUMN clearout_jobs_data.origin IS
+'the database that it was ordered in; a copy leaves it alone until clearout_resume()';
+COMMENT ON COLUMN clearout_jobs_data.optimize IS
+'what the service is to aim at: highest_accuracy or fastest_turnaround; null: its default';
+COMMENT ON COLUMN clearout_jobs_data.remove_list IS
+'are its lists removed at the service once they are stored here?';
+COMMENT ON COLUMN clearout_jobs_data.from_queue IS
+'made from rows of the queue (clearout.bulk_threshold); what stays unanswered goes back there';
+COMMENT ON COLUMN clearout_jobs_data.rows_total IS
+'rows given';
+COMMENT ON COLUMN clearout_jobs_data.rows_null IS
+'of these, null: left out';
+COMMENT ON COLUMN clearout_jobs_data.rows_malformed IS
+'malformed: left out';
+COMMENT ON COLUMN clearout_jobs_data.rows_duplicate IS
+'given before in the same job: left out';
+COMMENT ON COLUMN clearout_jobs_data.rows_fresh IS
+'answered already, and the answer is fresh: left out';
+COMMENT ON COLUMN clearout_jobs_data.rows_waiting IS
+'in another job that is not finished: left out';
+COMMENT ON COLUMN clearout_jobs_data.rows_spooled IS
+'all others: to be sent';
+COMMENT ON COLUMN clearout_jobs_data.cancelled_at IS
+'when clearout_bulk_cancel() was called; null: it was not';
+COMMENT ON COLUMN clearout_jobs_data.removed_at IS
+'when clearout_bulk_remove() was called; it goes once its lists are removed at the service';
+COMMENT ON COLUMN clearout_jobs_data.finished_at IS
+'when the last of its parts was finished; null: it is under way';
+
+-- The states are those of src/bulk.c, which draws how they follow each other.
+-- No foreign keys here: pg_dump would not put the tables in their order, and
+-- their triggers do not fire in the worker.
+CREATE TABLE clearout_parts (
+	job				bigint NOT NULL,
+	part			integer NOT NULL,
+	state			text NOT NULL DEFAULT 'spooled' CHECK (state IN ('spooled',
+						'uploading', 'running', 'downloading', 'stored', 'done', 'failed', 'cancelled')),
+	rows			integer NOT NULL,
+	file_name		text,
+	list_id			text,
+	list_removed	boolean NOT NULL DEFAULT false,
+	held			boolean NOT NULL DEFAULT false,
+	cancel_sent		boolean NOT NULL DEFAULT false,
+	uploaded_at		timestamptz,
+	percent			integer NOT NULL DEFAULT 0,
+	file_bytes		bigint,
+	bytes_stored	bigint NOT NULL DEFAULT 0,
+	rows_read		bigint NOT NULL DEFAULT 0,
+	rows_answered	bigint NOT NULL DEFAULT 0,
+	rows_undone		bigint NOT NULL DEFAULT 0,
+	rows_broken		bigint NOT NULL DEFAULT 0,
+	broken			text,
+	rows_cleared	integer NOT NULL DEFAULT 0,
+	rows_unanswered	integer NOT NULL DEFAULT 0,
+	credits			bigint NOT NULL DEFAULT 0,
+	attempts		integer NOT NULL DEFAULT 0,
+	error			text,
+	changed_at		timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (job, part)
+) WITH (fillfactor = 50);
+CREATE INDEX ON clearout_parts (state)
+	WHERE state NOT IN ('done', 'failed', 'cancelled');
+
+COMMENT ON TABLE clearout_parts IS
+'the parts of bulk jobs: each is one list of the service';
+COMMENT ON COLUMN clearout_parts.job IS
+'number of the job';
+COMMENT ON COLUMN clearout_parts.part IS
+'number of the part, from 1';
+COMMENT ON COLUMN clearout_parts.state IS
+'spooled, uploading, running, downloading, stored, done; or failed, cancelled';
+COMMENT ON COLUMN clearout_parts.rows IS
+'rows of it';
+COMMENT ON COLUMN clearout_parts.file_name IS
+'name under which it is uploaded, and by which it is found again; null: not yet';
+COMMENT ON COLUMN clearout_parts.list_id IS
+'the service''s name for the list; null: not yet known';
+COMMENT ON COLUMN clearout_parts.list_removed IS
+'was the list removed at the service?';
+COMMENT ON COLUMN clearout_parts.held IS
+'it waits for a decision, see error and clearout_bulk_resolve()';
+COMMENT ON COLUMN clearout_parts.cancel_sent IS
+'was the service told to cancel the list?';
+COMMENT ON COLUMN clearout_parts.uploaded_at IS
+'when its upload began';
+COMMENT ON COLUMN clearout_parts.percent IS
+'how far the service is, by its own word';
+COMMENT ON COLUMN clearout_parts.file_bytes IS
+'length of the result file; null: not known';
+COMMENT ON COLUMN clearout_parts.bytes_stored IS
+'of these, read and stored';
+COMMENT ON COLUMN clearout_parts.rows_read IS
+'rows of the result file that were read';
+COMMENT ON COLUMN clearout_parts.rows_answered IS
+'of these, with an answer that was stored, or was older than what is stored';
+COMMENT ON COLUMN clearout_parts.rows_undone IS
+'of these, not verified because the list was cancelled';
+COMMENT ON COLUMN clearout_parts.rows_broken IS
+'of these, not understood';
+COMMENT ON COLUMN clearout_parts.broken IS
+'what was wrong with the first of them';
+COMMENT ON COLUMN clearout_parts.rows_cleared IS
+'rows of the spool that were compared with the answers and cleared away';
+COMMENT ON COLUMN clearout_parts.rows_unanswered IS
+'of these, without an answer: they stay in clearout_spool';
+COMMENT ON COLUMN clearout_parts.credits IS
+'answers that cost a credit by the price list: all but unknown';
+COMMENT ON COLUMN clearout_parts.attempts IS
+'tries of the present step that failed';
+COMMENT ON COLUMN clearout_parts.error IS
+'why the last of them failed, or the part did';
+COMMENT ON COLUMN clearout_parts.changed_at IS
+'when it came into its state';
+
+-- What is sent, until it is answered.  No unique index but that of the key.
+CREATE TABLE clearout_spool (
+	job				bigint NOT NULL,
+	part			integer NOT NULL,
+	"position"		integer NOT NULL,
+	asked			text COLLATE "C" NOT NULL,
+	PRIMARY KEY (job, part, "position")
+);
+CREATE INDEX ON clearout_spool (asked);
+
+COMMENT ON TABLE clearout_spool IS
+'addresses of bulk jobs that are not answered yet';
+COMMENT ON COLUMN clearout_spool.job IS
+'number of the job';
+COMMENT ON COLUMN clearout_spool.part IS
+'number of the part';
+COMMENT ON COLUMN clearout_spool."position" IS
+'place within the part, from 1';
+COMMENT ON COLUMN clearout_spool.asked IS
+'the address; of a find job, name and domain with the character U+001F between them';
+
+SELECT pg_catalog.pg_extension_config_dump('clearout_jobs_data', '');
+SELECT pg_catalog.pg_extension_config_dump(
+	pg_catalog.pg_get_serial_sequence('clearout_jobs_data', 'job'), '');
+SELECT pg_catalog.pg_extension_config_dump('clearout_parts', '');
+SELECT pg_catalog.pg_extension_config_dump('clearout_spool', '');
+
+CREATE FUNCTION clearout_bulk_verify(
+	query text,
+	max_age interval DEFAULT NULL,
+	optimize text DEFAULT NULL,
+	remove_list boolean DEFAULT false)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_bulk_verify'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_bulk_verify(text, interval, text, boolean) IS
+'have the addresses that a query returns verified as a list, some time after the commit; returns the number of the job';
+
+CREATE FUNCTION clearout_bulk_verify(
+	emails text[],
+	max_age interval DEFAULT NULL,
+	optimize text DEFAULT NULL,
+	remove_list boolean DEFAULT false)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_bulk_verify_array'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_bulk_verify(text[], interval, text, boolean) IS
+'the same for the addresses of an array';
+
+CREATE FUNCTION clearout_bulk_cancel(job bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'clearout_bulk_cancel'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clearout_bulk_cancel(bigint) IS
+'end a job: what is not sent stays unsent, running lists are cancelled at the service, and what they have answered is stored; false if it is finished already';
+
+CREATE FUNCTION clearout_bulk_remove(job bigint, remove_lists boolean DEFAULT true)
+RETURNS void
+AS 'MODULE_PATHNAME', 'clearout_bulk_remove'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clearout_bulk_remove(bigint, boolean) IS
+'forget a finished job, and have its lists removed at the service; the answers stay';
+
+CREATE FUNCTION clearout_bulk_resolve(job bigint, part integer, list_id text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'clearout_bulk_resolve'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clearout_bulk_resolve(bigint, integer, text) IS
+'decide about a part that is held because the answer to its upload was lost: the list with this id is its list; null: upload it again, which may be charged twice';
+
+CREATE PROCEDURE clearout_wait(
+	job bigint,
+	every interval DEFAULT '10 seconds',
+	timeout interval DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'clearout_wait'
+LANGUAGE C;
+COMMENT ON PROCEDURE clearout_wait(bigint, interval, interval) IS
+'wait until a job is finished, with a notice on its progress now and then; to be called outside of a transaction block';
+
+-- One state for the job: that of the part which is least far, or how it ended.
+CREATE VIEW clearout_jobs AS
+	SELECT j.job, j.kind,
+		CASE WHEN j.finished_at IS NOT NULL THEN
+				CASE WHEN p.failed > 0 THEN 'failed'
+					WHEN j.cancelled_at IS NOT NULL THEN 'cancelled'
+					ELSE 'done' END
+			WHEN j.origin <> clearout_origin() THEN 'copied'
+			WHEN p.held > 0 THEN 'held'
+			WHEN j.cancelled_at IS NOT NULL THEN 'cancelling'
+			ELSE p.state END AS state,
+		p.parts, p.parts_finished,
+		j.rows_total,
+		j.rows_total - j.rows_spooled AS rows_skipped,
+		p.rows_sent, p.rows_answered, p.rows_unanswered, p.rows_broken,
+		CASE WHEN j.finished_at IS NOT NULL THEN 100
+			ELSE (100 * p.progress / greatest(j.rows_spooled, 1))::integer END AS percent,
+		(p.progress / nullif(p.seconds, 0))::integer AS rows_per_second,
+		CASE WHEN j.finished_at IS NULL THEN
+			pg_catalog.make_interval(secs => round((p.seconds *
+				(j.rows_spooled - p.progress) / nullif(p.progress, 0))::numeric)::float8) END AS eta,
+		p.credits, p.error,
+		j.requested_by, j.created_at, j.finished_at
+	FROM clearout_jobs_data j
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.count(*) AS parts,
+				pg_catalog.count(*) FILTER (WHERE s.state IN ('done', 'failed', 'cancelled')) AS parts_finished,
+				pg_catalog.count(*) FILTER (WHERE s.state = 'failed') AS failed,
+				pg_catalog.count(*) FILTER (WHERE s.held) AS held,
+				(pg_catalog.array_agg(s.state ORDER BY pg_catalog.array_position(
+					ARRAY['spooled', 'uploading', 'running', 'downloading', 'stored'], s.state)))[1] AS state,
+				coalesce(pg_catalog.sum(s.rows) FILTER (WHERE s.list_id IS NOT NULL), 0)::bigint AS rows_sent,
+				coalesce(pg_catalog.sum(s.rows_answered), 0)::bigint AS rows_answered,
+				coalesce(pg_catalog.sum(s.rows_unanswered), 0)::bigint AS rows_unanswered,
+				coalesce(pg_catalog.sum(s.rows_broken), 0)::bigint AS rows_broken,
+				coalesce(pg_catalog.sum(s.credits), 0)::bigint AS credits,
+				-- the service's work counts for nine tenths of a row, ours for one
+				coalesce(pg_catalog.sum(s.rows * CASE s.state
+					WHEN 'spooled' THEN 0.0 WHEN 'uploading' THEN 0.0
+					WHEN 'running' THEN 0.009 * s.percent
+					WHEN 'downloading' THEN 0.9 + 0.1 * least(s.bytes_stored::float8 / nullif(s.file_bytes, 0), 1.0)
+					ELSE 1.0 END), 0)::float8 AS progress,
+				extract(epoch FROM coalesce(j.finished_at, pg_catalog.clock_timestamp())
+					- pg_catalog.min(s.uploaded_at))::float8 AS seconds,
+				(pg_catalog.array_agg(s.error ORDER BY s.part) FILTER (WHERE s.error IS NOT NULL))[1] AS error
+			FROM clearout_parts s WHERE s.job = j.job) p
+	WHERE j.removed_at IS NULL;
+COMMENT ON VIEW clearout_jobs IS
+'bulk jobs: how far they are, and what has become of their rows';
+COMMENT ON COLUMN clearout_jobs.job IS
+'number of the job';
+COMMENT ON COLUMN clearout_jobs.kind IS
+'verify or find';
+COMMENT ON COLUMN clearout_jobs.state IS
+'spooled, uploading, running, downloading, stored (of the part that is least far), cancelling, held, copied; done, failed, cancelled';
+COMMENT ON COLUMN clearout_jobs.parts IS
+'lists that it was split into';
+COMMENT ON COLUMN clearout_jobs.parts_finished IS
+'of these, done, failed or cancelled';
+COMMENT ON COLUMN clearout_jobs.rows_total IS
+'rows given';
+COMMENT ON COLUMN clearout_jobs.rows_skipped IS
+'of these, not sent: null, malformed, given twice, answered already, or in another job; see clearout_jobs_data';
+COMMENT ON COLUMN clearout_jobs.rows_sent IS
+'rows that the service has';
+COMMENT ON COLUMN clearout_jobs.rows_answered IS
+'rows whose answers are stored';
+COMMENT ON COLUMN clearout_jobs.rows_unanswered IS
+'rows without an answer although their list is finished';
+COMMENT ON COLUMN clearout_jobs.rows_broken IS
+'rows of result files that were not understood';
+COMMENT ON COLUMN clearout_jobs.percent IS
+'how far it is';
+COMMENT ON COLUMN clearout_jobs.rows_per_second IS
+'since the first upload began';
+COMMENT ON COLUMN clearout_jobs.eta IS
+'time that it will take at that pace; null: not known';
+COMMENT ON COLUMN clearout_jobs.credits IS
+'answers that cost a credit by the price list';
+COMMENT ON COLUMN clearout_jobs.error IS
+'what hinders it, or why it failed';
+COMMENT ON COLUMN clearout_jobs.requested_by IS
+'the role that ordered it';
+COMMENT ON COLUMN clearout_jobs.created_at IS
+'when it was ordered';
+COMMENT ON COLUMN clearout_jobs.finished_at IS
+'when it was finished; null: it is under way';
+
+REVOKE ALL ON clearout_jobs_data, clearout_parts, clearout_spool, clearout_jobs FROM PUBLIC;
+REVOKE ALL ON FUNCTION clearout_bulk_verify(text, interval, text, boolean),
+	clearout_bulk_verify(text[], interval, text, boolean),
+	clearout_bulk_cancel(bigint), clearout_bulk_remove(bigint, boolean),
+	clearout_bulk_resolve(bigint, integer, text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE clearout_wait(bigint, interval, interval) FROM PUBLIC;
+GRANT SELECT ON clearout_jobs TO pg_monitor;
 
 --
 -- Finder and look-ups: functions
@@ -1779,6 +2104,22 @@ BEGIN
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
 	FROM unnest(ARRAY['clearout_cached(text)', 'clearout_unverified(regclass, name, interval)']) AS t
+	WHERE what IN ('read', 'admin')
+	UNION ALL
+	SELECT 'EXECUTE', format('%s %I.%s', k, schema_name, t)
+	FROM (VALUES ('FUNCTION', 'clearout_bulk_verify(text, interval, text, boolean)'),
+			('FUNCTION', 'clearout_bulk_verify(text[], interval, text, boolean)'),
+			('FUNCTION', 'clearout_bulk_cancel(bigint)'),
+			('FUNCTION', 'clearout_bulk_remove(bigint, boolean)'),
+			('FUNCTION', 'clearout_bulk_resolve(bigint, integer, text)'),
+			('PROCEDURE', 'clearout_wait(bigint, interval, interval)')) AS b (k, t)
+	WHERE what IN ('enqueue', 'admin')
+	UNION ALL
+	SELECT 'SELECT', format('TABLE %I.clearout_jobs', schema_name)
+	WHERE what IN ('enqueue', 'read', 'admin')
+	UNION ALL
+	SELECT 'SELECT', format('TABLE %I.%I', schema_name, t)
+	FROM unnest(ARRAY['clearout_jobs_data', 'clearout_parts', 'clearout_spool']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)

@@ -31,7 +31,8 @@ static const struct
 	{"clearout_outbox", offsetof(CoCatalog, outbox)},
 	{"clearout_people", offsetof(CoCatalog, people)},
 	{"clearout_lookups", offsetof(CoCatalog, lookups)},
-	{"clearout_lookup_spill", offsetof(CoCatalog, lookup_spill)}
+	{"clearout_lookup_spill", offsetof(CoCatalog, lookup_spill)},
+	{"clearout_jobs_data", offsetof(CoCatalog, jobs)}
 };
 
 static Oid *

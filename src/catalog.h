@@ -25,6 +25,7 @@ typedef struct CoCatalog
 	Oid			people;
 	Oid			lookups;
 	Oid			lookup_spill;
+	Oid			jobs;			/* and with it clearout_parts, clearout_spool */
 } CoCatalog;
 
 /* From the function that is being called.  Errors out if a table is missing. */

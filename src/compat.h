@@ -15,6 +15,7 @@
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
+#include "utils/tuplesort.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -113,6 +114,17 @@ co_wait_event(uint32 *cached, const char *name)
 	(void) cached;
 	(void) name;
 	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* 16 lets the caller choose whether a datum is copied; here it always is. */
+static inline bool
+co_tuplesort_getdatum(Tuplesortstate *sort, Datum *value, bool *isnull)
+{
+#if PG_VERSION_NUM >= 160000
+	return tuplesort_getdatum(sort, true, true, value, isnull, NULL);
+#else
+	return tuplesort_getdatum(sort, true, value, isnull, NULL);
 #endif
 }
 

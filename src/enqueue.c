@@ -31,7 +31,9 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
+#include "bulk.h"
 #include "enqueue.h"
+#include "fresh.h"
 #include "guc.h"
 #include "handlers.h"
 #include "lookup.h"
@@ -160,13 +162,6 @@ co_execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
 	return count;
 }
 
-/* Is a stored answer r fresh?  By these parameters, as in lookup.c. */
-#define FRESH(verdict, unknown, catch_all) \
-	"(greatest(r.verified_at, r.asked_at) >=" \
-	" CASE r.status WHEN 'unknown' THEN " unknown \
-	" WHEN 'catch_all' THEN " catch_all " ELSE " verdict " END" \
-	" OR (r.attempt_status IS NOT NULL AND r.attempted_at >= " unknown "))"
-
 #define WAITS "EXISTS (SELECT FROM %s.clearout_queue AS q" \
 	" WHERE q.email = a.email AND q.failed_at IS NULL AND q.origin = $4)"
 
@@ -184,7 +179,7 @@ static CoStatement refresh_stale =
 	" SELECT a.email, $2, $3, a.since FROM (SELECT r.email,"
 	" CASE r.status WHEN 'unknown' THEN $6 WHEN 'catch_all' THEN $7 ELSE $5 END AS since"
 	" FROM %s.clearout_results AS r"
-	" WHERE NOT " FRESH("$5", "$6", "$7")
+	" WHERE NOT " CO_FRESH("$5", "$6", "$7")
 	" ORDER BY greatest(r.verified_at, r.asked_at)) AS a"
 	" WHERE NOT " WAITS " LIMIT $1",
 7, refresh_types, NULL, ""};
@@ -440,6 +435,7 @@ clearout_resume(PG_FUNCTION_ARGS)
 	co_catalog_of_function(fcinfo, &catalog);
 	adopted = co_execute_as_owner(&catalog, &adopt_rows, &origin, " ");
 	co_handlers_adopt(&catalog);
+	co_bulk_adopt(&catalog);
 	PG_RETURN_INT64((int64) adopted);
 }
 

@@ -46,6 +46,10 @@ bool		co_precheck = true;
 int			co_handler_timeout = 10000;
 int			co_handler_attempts = 10;
 char	   *co_notify_channel = NULL;
+int			co_bulk_rows = 100000;
+int			co_bulk_max_bytes = 1024;
+int			co_bulk_threshold = 0;
+int			co_bulk_retention = 30 * 86400;
 
 static const struct config_enum_entry auth_schemes[] = {
 	{"bearer", CO_AUTH_BEARER, false},
@@ -355,6 +359,37 @@ co_guc_init(void)
 							   "",
 							   PGC_SUSET, 0,
 							   check_notify_channel, NULL, NULL);
+	DefineCustomIntVariable("clearout.bulk_rows",
+							"Sets the number of rows that a list of the bulk API has at most.",
+							"A bulk job with more is split into several lists.",
+							&co_bulk_rows,
+							100000, 1, 1000000,
+							PGC_USERSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.bulk_max_bytes",
+							"Sets the length that a result file of the bulk API may have.",
+							"A longer one is refused: whoever answers in the service's place must not keep the worker busy for ever.",
+							&co_bulk_max_bytes,
+							1024, 1, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_MB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.bulk_threshold",
+							"Sets the number of rows in the queue from which on they are verified as lists.",
+							"Zero means never. A list takes minutes to hours, and costs the same.",
+							&co_bulk_threshold,
+							0, 0, INT_MAX,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.bulk_retention",
+							"Sets how long a finished bulk job is kept in clearout_jobs.",
+							"-1 means until clearout_bulk_remove(). Its answers are kept in any case.",
+							&co_bulk_retention,
+							30 * 86400, -1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("clearout");
 }

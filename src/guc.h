@@ -46,6 +46,10 @@ extern bool co_precheck;
 extern int	co_handler_timeout; /* ms */
 extern int	co_handler_attempts;
 extern char *co_notify_channel;
+extern int	co_bulk_rows;
+extern int	co_bulk_max_bytes;	/* MB */
+extern int	co_bulk_threshold;	/* 0 = never */
+extern int	co_bulk_retention;	/* s, -1 = for ever */
 
 extern void co_guc_init(void);
 

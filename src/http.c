@@ -1196,6 +1196,15 @@ co_http_url_error(const char *url, bool allow_http)
 	return url_judge(url, allow_http, &loopback, &lookup);
 }
 
+bool
+co_http_url_is_loopback(const char *url)
+{
+	bool		loopback;
+	bool		lookup;
+
+	return url_judge(url, true, &loopback, &lookup) == NULL && loopback;
+}
+
 /* Would this text, as a header's value, end the header? */
 static bool
 has_controls(const char *text)
@@ -1721,6 +1730,16 @@ co_http_chunk_done(CoHttp *http, CoHttpTransfer *transfer)
 	transfer->body.length = 0;
 	transfer->paused = false;
 	transfer_go_on(transfer);
+}
+
+int64_t
+co_http_content_length(const CoHttpTransfer *transfer)
+{
+	curl_off_t	length = -1;
+
+	if (curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length) != CURLE_OK)
+		return -1;
+	return (int64_t) length;
 }
 
 void

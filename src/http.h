@@ -73,6 +73,9 @@ typedef struct CoHttpDone
  */
 extern const char *co_http_url_error(const char *url, bool allow_http);
 
+/* Is its host loopback?  False for what is no URL. */
+extern bool co_http_url_is_loopback(const char *url);
+
 /* The first call in a process runs curl_global_init().  NULL on failure. */
 extern CoHttp *co_http_create(const CoHttpConfig *config, char *message,
 							  size_t message_size);
@@ -120,6 +123,9 @@ extern bool co_http_supply(CoHttp *http, CoHttpTransfer *transfer,
  */
 extern size_t co_http_chunk(const CoHttpTransfer *transfer, const char **data);
 extern void co_http_chunk_done(CoHttp *http, CoHttpTransfer *transfer);
+
+/* The length that its answer announces; -1: none. */
+extern int64_t co_http_content_length(const CoHttpTransfer *transfer);
 
 /* End it; nothing more is heard of it. */
 extern void co_http_abandon(CoHttp *http, CoHttpTransfer *transfer);

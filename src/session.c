@@ -48,7 +48,9 @@ co_session_init(void)
 		{"plan_cache_mode", "force_generic_plan"},
 		{"enable_seqscan", "off"},
 		{"enable_bitmapscan", "off"},
-		{"enable_sort", "off"}
+		{"enable_sort", "off"},
+		{"enable_hashjoin", "off"},
+		{"enable_mergejoin", "off"}
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)

@@ -173,6 +173,7 @@ typedef struct CoDatabase
 								 * and looks for news when it does not any more */
 	bool		resume;			/* clearout_resume(): end all pauses */
 	bool		queue_prepared; /* a prepared transaction brings some */
+	bool		bulk_news;		/* something has changed in clearout_jobs */
 
 	CoReactor	reactor;
 

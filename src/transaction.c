@@ -181,6 +181,8 @@ table_of(const CoCatalog *catalog, CoTable table)
 			return catalog->lookups;
 		case CO_TABLE_LOOKUP_SPILL:
 			return catalog->lookup_spill;
+		case CO_TABLE_JOBS:
+			return catalog->jobs;
 	}
 	return InvalidOid;			/* keep the compiler quiet */
 }

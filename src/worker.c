@@ -37,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "address.h"
+#include "bulk.h"
 #include "clock.h"
 #include "compat.h"
 #include "convert.h"
@@ -73,6 +74,7 @@
 #define TOKEN_POLL			INT64CONST(30000000)
 #define GOVERNOR_POLL		INT64CONST(1000000)
 #define LANDING_TIME		INT64CONST(500000)
+#define BULK_PAUSE_LOOK	INT64CONST(60000000)
 #define STORE_RETRY			INT64CONST(1000000)
 #define MERGE_FIRST			INT64CONST(1000000)
 #define MERGE_LAST			INT64CONST(30000000)
@@ -390,14 +392,20 @@ rows_wanted(CoQueueKind kind)
 static void
 take_rows(CoQueueKind kind)
 {
-	int			wanted = rows_wanted(kind);
+	int			bulk_wanted = kind == CO_QUEUE_VERIFY && !draining && !queue_paused ?
+		co_bulk_rows_wanted() : 0;
+	int			wanted = Max(rows_wanted(kind), bulk_wanted);
 	bool		due = next_due[kind] != DT_NOEND && GetCurrentTimestamp() >= next_due[kind];
 	CoQueueRow *rows;
 	CoTrouble	trouble;
 	int			count;
 
 	if (wanted == 0 || (!due && !co_queue_may_have_more(kind)))
+	{
+		if (bulk_wanted > 0)
+			(void) co_bulk_take_over(NULL, 0);	/* that was all */
 		return;
+	}
 
 	rows = co_queue_take(kind, wanted, &count, &next_due[kind], &trouble);
 	queue_retry_at = 0;
@@ -406,6 +414,11 @@ take_rows(CoQueueKind kind)
 		ereport(LOG, (errmsg("clearout: the queue could not be read: %s", trouble.message)));
 		queue_retry_at = co_clock() + QUEUE_RETRY;
 		return;
+	}
+	if (kind == CO_QUEUE_VERIFY)
+	{
+		count = co_bulk_take_over(rows, count);
+		next_due[kind] = Min(next_due[kind], co_bulk_rows_due());
 	}
 	for (int i = 0; i < count; i++)
 	{
@@ -1041,6 +1054,8 @@ look_for_work(bool *waiting)
 	for (int service = 0; service < CO_SERVICE_COUNT; service++)
 		waiting[service] = co_flight_count_of(CO_FLIGHT_WAITING, service) > 0 ||
 			(co_flight_count_of(CO_FLIGHT_QUEUED, service) > 0 && !queue_paused);
+	if (co_bulk_waits() && !queue_paused)
+		waiting[CO_SERVICE_VERIFY] = true;
 }
 
 /* Ask for the balance if that tells whether a pause is over. */
@@ -1131,6 +1146,83 @@ start_calls(void)
 	}
 }
 
+/* ---------- lists ---------- */
+
+/*
+ * What a list costs is refused for the same causes as single verifications;
+ * which ration these calls are counted in is not documented.
+ */
+static bool
+begin_bulk_call(bool costs, CoTicket *ticket, int64 *when)
+{
+	int64		now = co_clock();
+
+	*when = now + BULK_PAUSE_LOOK;
+	if (costs && !co_gate_allows(CO_SERVICE_VERIFY, false, now, when))
+	{
+		*when = Min(*when, now + BULK_PAUSE_LOOK);
+		return false;
+	}
+	if (!is_room() || !governor_agrees(CO_SERVICE_OTHER, false, ticket))
+	{
+		*when = start_at > now ? Min(start_at, now + GOVERNOR_POLL) : now + GOVERNOR_POLL;
+		return false;
+	}
+	if (costs)
+		co_gate_started(CO_SERVICE_VERIFY, false, ticket->started, (int64) co_request_timeout * 1000);
+	return true;
+}
+
+static void
+end_bulk_call(bool costs, const CoTicket *ticket, const CoOutcome *outcome,
+			  const CoRateHeaders *rate)
+{
+	CoRetryPolicy policy = {co_max_attempts, RETRY_BASE, RETRY_CAP};
+	CoDecision	decision;
+
+	governor_end(CO_SERVICE_OTHER, ticket, outcome, rate);
+	if (outcome->fault == CO_FAULT_NONE)
+	{
+		if (costs)
+			co_gate_success(CO_SERVICE_VERIFY, ticket->started);
+		return;
+	}
+	decision = co_retry_decide(outcome, 1, false, co_clock(), 0.0, &policy);
+	if (decision.action == CO_ACTION_WINDOW)
+		return;
+	/* that a list costs more than there is says nothing about single calls */
+	if ((costs && outcome->code != 1028) || decision.pause == CO_PAUSE_UNAUTHORIZED)
+		co_gate_failure(CO_SERVICE_VERIFY, ticket->started, outcome, &decision);
+}
+
+static void
+bulk_stored(int answers, bool spilled)
+{
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	mine->answers += answers;
+	if (spilled)
+		mine->spilled = true;
+	LWLockRelease(co_shared->lock);
+	if (spilled)
+	{
+		merge_delay = MERGE_FIRST;
+		merge_at = co_clock() + merge_delay;
+	}
+}
+
+static CoBulkHost
+bulk_host(void)
+{
+	CoBulkHost	host = {http, authorization};
+
+	host.may_call = !draining && not_configured[0] == '\0' && store_retry_at == 0 && token_hash != 0;
+	host.may_begin = !queue_paused;
+	host.begin_call = begin_bulk_call;
+	host.end_call = end_bulk_call;
+	host.stored = bulk_stored;
+	return host;
+}
+
 /* The backoff of some may be over. */
 static void
 end_backoffs(void)
@@ -1199,6 +1291,13 @@ drive(void)
 	co_http_drive(http);
 	while (co_http_finished(http, &done))
 	{
+		CoBulkHost	host = bulk_host();
+
+		if (co_bulk_land(&host, &done))
+		{
+			co_http_release(http, &done);
+			continue;
+		}
 		if (done.owner == &balance_ticket)
 			land_balance(&done);
 		else
@@ -1321,6 +1420,19 @@ leave_if_not_installed(void)
 	}
 }
 
+/* Behind everything that somebody waits for. */
+static void
+step_bulk(void)
+{
+	CoBulkHost	host = bulk_host();
+
+	if (draining)
+		co_bulk_leave(&host);
+	else
+		co_bulk_step(&host);
+	next_due[CO_QUEUE_VERIFY] = Min(next_due[CO_QUEUE_VERIFY], co_bulk_rows_due());
+}
+
 /* Has somebody told us something? */
 static void
 check_notes(void)
@@ -1343,13 +1455,20 @@ check_notes(void)
 	queue_from = mine->queue_from;
 	resume = mine->resume;
 	mine->queue_news = mine->resume = false;
+	if (mine->bulk_news)
+		co_bulk_news();
+	mine->bulk_news = false;
 	LWLockRelease(co_shared->lock);
 
 	if (queue_news)
 	{
 		co_queue_look_from(queue_from);
+		co_bulk_look_at_backlog();
 		if (queue_from == 0)
+		{
 			queue_paused = co_queue_is_paused();
+			co_bulk_news();
+		}
 	}
 	if (resume)
 	{
@@ -1415,6 +1534,8 @@ time_to_wait(void)
 	}
 	if (co_gate_write_at() != 0)
 		next = Min(next, co_gate_write_at());
+	if (!draining)
+		next = Min(next, co_bulk_due());
 	dlist_foreach(iter, co_flights(CO_FLIGHT_BACKOFF))
 		next = Min(next, dlist_container(CoFlight, node, iter.cur)->retry_at);
 	if (curl >= 0)
@@ -1541,13 +1662,15 @@ run_loop(void)
 		start_calls();			/* what is stored made room for others */
 		if (merge_at != 0 && co_clock() >= merge_at)
 			merge_spill();
+		step_bulk();
 		co_gate_write();
 		co_outbox_tell();
 		co_flights_sweep();
 
 		if (draining &&
 			((co_flight_count(CO_FLIGHT_IN_FLIGHT) == 0 &&
-			  co_flight_count(CO_FLIGHT_LANDED) == 0) || co_clock() >= leave_at))
+			  co_flight_count(CO_FLIGHT_LANDED) == 0 &&
+			  !co_bulk_uploading()) || co_clock() >= leave_at))
 		{
 			leave = CO_LEAVE_REPLACE;
 			proc_exit(0);

@@ -1,0 +1,86 @@
+/*-------------------------------------------------------------------------
+ * bulk.h
+ *		Bulk jobs: lists that the service verifies as files.
+ *
+ *	bulk_spool.c	backends: order a job, cancel it, forget it
+ *	bulk_wait.c		backends: wait for one
+ *	bulk.c			worker: carries the parts of all jobs along
+ *	bulk_table.c	worker: its transactions
+ *	bulk_import.c	result files into answers, for the worker and for
+ *					clearout_import()
+ *	bulk_codec.c	pure: what is said to the service, and what it says
+ *-------------------------------------------------------------------------
+ */
+#ifndef CO_BULK_H
+#define CO_BULK_H
+
+#include "http.h"
+#include "queue.h"
+#include "slots.h"
+
+/* ---------- for backends ---------- */
+
+/* clearout_resume(): jobs that came by copy or restore are this database's. */
+extern void co_bulk_adopt(const CoCatalog *catalog);
+
+/* Tell the worker at commit that something has changed in clearout_jobs. */
+extern void co_bulk_note(void);
+
+/* ---------- for the worker's loop ---------- */
+
+/* What the worker lends. */
+typedef struct CoBulkHost
+{
+	CoHttp	   *http;
+	const char *authorization;
+	bool		may_call;		/* configured, storing, not leaving */
+	bool		may_begin;		/* the queue is not paused, so lists may be */
+
+	/* May a call be made?  If so, it is counted; if not, *when to ask again. */
+	bool		(*begin_call) (bool costs, CoTicket *ticket, int64 *when);
+	void		(*end_call) (bool costs, const CoTicket *ticket, const CoOutcome *outcome,
+							 const CoRateHeaders *rate);
+	/* So many answers were stored, or put into clearout_spill. */
+	void		(*stored) (int answers, bool spilled);
+} CoBulkHost;
+
+/* Something may have changed in the tables. */
+extern void co_bulk_news(void);
+
+/* Do what can be done now, in bounded time. */
+extern void co_bulk_step(const CoBulkHost *host);
+
+/* Is this transfer one of ours?  Then it is taken care of. */
+extern bool co_bulk_land(const CoBulkHost *host, CoHttpDone *done);
+
+/* When there is something to do by the clock; INT64_MAX: nothing. */
+extern int64 co_bulk_due(void);
+
+/* Is a list waiting for its upload, and only for that? */
+extern bool co_bulk_waits(void);
+
+/* The worker is about to leave: give up what need not be heard of. */
+extern void co_bulk_leave(const CoBulkHost *host);
+
+/* Is an upload on the wire?  What it brings should be heard. */
+extern bool co_bulk_uploading(void);
+
+/* ---------- rows of the queue ---------- */
+
+/*
+ * Rows of the queue that have just been taken.  Those that wait in a list are
+ * set back; while a backlog is moved into a list (clearout.bulk_threshold),
+ * those of no urgency go there.  Returns how many are left, at the front.
+ */
+extern int	co_bulk_take_over(CoQueueRow *rows, int count);
+
+/* When rows of the queue are due by our doing; DT_NOEND: none. */
+extern TimestampTz co_bulk_rows_due(void);
+
+/* How many rows it would take at once; 0: none in particular. */
+extern int	co_bulk_rows_wanted(void);
+
+/* Rows have come to the queue: is it a backlog? */
+extern void co_bulk_look_at_backlog(void);
+
+#endif							/* CO_BULK_H */
