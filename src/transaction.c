@@ -148,7 +148,8 @@ prepare(const CoCatalog *catalog, CoStatement *statement)
 	statement->plan = NULL;
 
 	Assert(statement->parameters <= CO_PARAMETERS_MAX);
-	memcpy(types, statement->types, statement->parameters * sizeof(Oid));
+	for (int i = 0; i < statement->parameters; i++)
+		types[i] = statement->types[i];
 	plan = SPI_prepare(statement_text(statement, schema), statement->parameters, types);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\"", statement->sql);
