@@ -568,6 +568,44 @@ COMMENT ON FUNCTION clearout_resume() IS
 'have the queue go on, with rows that came by copy or restore adopted; returns how many were';
 
 --
+-- Forgetting
+--
+
+-- Addresses are here from clearout_forget() until the worker has removed what
+-- calls on the wire have brought: a moment, while it runs.
+CREATE TABLE clearout_forgotten (
+	id				bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	email			text COLLATE "C" NOT NULL,
+	forgotten_at	timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE clearout_forgotten IS
+'addresses that the worker has still to forget';
+COMMENT ON COLUMN clearout_forgotten.id IS
+'number of the row';
+COMMENT ON COLUMN clearout_forgotten.email IS
+'the address';
+COMMENT ON COLUMN clearout_forgotten.forgotten_at IS
+'when clearout_forget() was called';
+
+CREATE FUNCTION clearout_forget(email text)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_forget'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clearout_forget(text) IS
+'remove all that is stored about an e-mail address, and drop answers that are under way; returns the number of rows';
+
+CREATE FUNCTION clearout_expire(max_age interval, max_rows bigint DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_expire'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clearout_expire(interval, bigint) IS
+'remove stored answers and failed rows of the queue that are older; returns the number of rows';
+
+REVOKE ALL ON clearout_forgotten FROM PUBLIC;
+REVOKE ALL ON FUNCTION clearout_forget(text), clearout_expire(interval, bigint) FROM PUBLIC;
+
+--
 -- In your own tables
 --
 
@@ -2124,7 +2162,8 @@ BEGIN
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
 	FROM unnest(ARRAY['clearout_refresh(interval, bigint, integer)', 'clearout_retry()',
-					  'clearout_pause()', 'clearout_resume()']) AS t
+					  'clearout_pause()', 'clearout_resume()', 'clearout_forget(text)',
+					  'clearout_expire(interval, bigint)']) AS t
 	WHERE what = 'admin'
 	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.%I', schema_name, t)

@@ -26,6 +26,7 @@ typedef struct CoCatalog
 	Oid			lookups;
 	Oid			lookup_spill;
 	Oid			jobs;			/* and with it clearout_parts, clearout_spool */
+	Oid			forgotten;
 } CoCatalog;
 
 /* From the function that is being called.  Errors out if a table is missing. */

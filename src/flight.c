@@ -145,6 +145,16 @@ find(CoEndpointId endpoint, const char *text, bool *found)
 }
 
 CoFlight *
+co_flight_look_up(CoEndpointId endpoint, const char *text)
+{
+	char		key[CO_FLIGHT_KEY_SIZE];
+
+	key[0] = 'a' + endpoint;
+	strlcpy(key + 1, text, sizeof(key) - 1);
+	return hash_search(table, key, HASH_FIND, NULL);
+}
+
+CoFlight *
 co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined)
 {
 	CoFlight   *flight = find(slot->endpoint, slot->key, joined);

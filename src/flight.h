@@ -62,6 +62,7 @@ typedef struct CoFlight
 	int			row_count;		/* rows of the queue that ask for it */
 	int			row_size;
 	CoQueueRow *row;
+	bool		forgotten;		/* when IN_FLIGHT or LANDED: drop what it brings */
 } CoFlight;
 
 extern void co_flights_init(void);
@@ -84,6 +85,9 @@ extern CoFlight *co_flight_join(CoSlotRef ref, const CoSlot *slot, bool *joined)
 
 /* Likewise a row of the queue, whose address in normal form is the key. */
 extern CoFlight *co_flight_join_row(const CoQueueRow *row, CoEndpointId endpoint);
+
+/* The flight of a key; NULL if there is none. */
+extern CoFlight *co_flight_look_up(CoEndpointId endpoint, const char *key);
 
 /* The flight of this row asks for it as well. */
 extern void co_flight_add_row(CoFlight *flight, const CoQueueRow *row);

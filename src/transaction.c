@@ -184,6 +184,8 @@ table_of(const CoCatalog *catalog, CoTable table)
 			return catalog->lookup_spill;
 		case CO_TABLE_JOBS:
 			return catalog->jobs;
+		case CO_TABLE_FORGOTTEN:
+			return catalog->forgotten;
 	}
 	return InvalidOid;			/* keep the compiler quiet */
 }

@@ -43,6 +43,7 @@
 #include "convert.h"
 #include "decide.h"
 #include "flight.h"
+#include "forget.h"
 #include "gate.h"
 #include "guc.h"
 #include "http.h"
@@ -75,6 +76,7 @@
 #define GOVERNOR_POLL		INT64CONST(1000000)
 #define LANDING_TIME		INT64CONST(500000)
 #define BULK_PAUSE_LOOK	INT64CONST(60000000)
+#define FORGET_RETRY			INT64CONST(2000000)
 #define STORE_RETRY			INT64CONST(1000000)
 #define MERGE_FIRST			INT64CONST(1000000)
 #define MERGE_LAST			INT64CONST(30000000)
@@ -115,6 +117,7 @@ static int64 queue_look_at = 0; /* look at all of it again then; 0 = no need */
 static int64 queue_retry_at = 0;	/* it could not be read: not before then */
 
 static int64 start_at = 0;		/* governor: ask again then; 0 = no need */
+static int64 forget_at = 1;		/* look at clearout_forgotten then; 0 = no need */
 static int64 look_again_at = 0; /* a table was locked against readers; 0 = no */
 static int64 store_retry_at = 0;	/* != 0: no call is started before */
 static char store_reason[CO_REASON_SIZE];
@@ -947,6 +950,7 @@ start_call(CoFlight *flight, bool interactive)
 	co_gate_started(service_of(flight), interactive, flight->ticket.started,
 					(int64) timeout * 1000);
 	flight->attempts++;
+	flight->forgotten = false;
 	flight->asked_at = GetCurrentTimestamp();
 	co_flight_set_state(flight, CO_FLIGHT_IN_FLIGHT);
 
@@ -1315,7 +1319,7 @@ drive(void)
 static void
 store_landed(bool at_once)
 {
-	int			count = co_flight_count(CO_FLIGHT_LANDED);
+	int			count;
 	CoAnswer  **answers;
 	CoFlight  **flights;
 	bool		spilled = false;
@@ -1324,6 +1328,9 @@ store_landed(bool at_once)
 	int			stored = 0;
 	dlist_iter	iter;
 
+	if (co_forget_landed())
+		look_again_later();
+	count = co_flight_count(CO_FLIGHT_LANDED);
 	if (count == 0 || (!at_once && store_retry_at != 0 && co_clock() < store_retry_at))
 		return;
 
@@ -1468,6 +1475,7 @@ check_notes(void)
 		{
 			queue_paused = co_queue_is_paused();
 			co_bulk_news();
+			forget_at = co_clock();
 		}
 	}
 	if (resume)
@@ -1490,6 +1498,17 @@ check_notes(void)
 		leave_if_not_installed();
 }
 
+/* Addresses have been forgotten, or may have been. */
+static void
+forget_addresses(void)
+{
+	bool		rows_left;
+
+	forget_at = co_forget_sweep(&rows_left) ? 0 : co_clock() + FORGET_RETRY;
+	if (rows_left)
+		look_again_later();
+}
+
 /* Milliseconds until there is something to do by the clock; -1: nothing. */
 static long
 time_to_wait(void)
@@ -1509,6 +1528,8 @@ time_to_wait(void)
 		next = Min(next, leave_at);
 	if (look_again_at != 0)
 		next = Min(next, look_again_at);
+	if (forget_at != 0)
+		next = Min(next, forget_at);
 	if (queue_look_at != 0)
 		next = Min(next, queue_look_at);
 	/* What was taken last may all have been answered already. */
@@ -1648,6 +1669,8 @@ run_loop(void)
 			reload();
 		}
 		check_notes();
+		if (forget_at != 0 && co_clock() >= forget_at)
+			forget_addresses();
 
 		if (!draining)
 			take_requests();

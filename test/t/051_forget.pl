@@ -1,0 +1,145 @@
+# clearout_forget() and clearout_expire(): what is removed, and that no answer
+# under way brings it back.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use ClearoutSandbox;
+use ClearoutStress qw(wait_until worker_pid call_sql start_verify finish_callers);
+use ClearoutTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $api = ClearoutSandbox->new(limit => 1_000_000, credits => 1_000_000);
+my $node = clearout_node('main', $api, conf => "autovacuum = off\n");
+
+sub sql { return value_of($node, @_) }
+
+# All that the extension's tables know of it: "results 1, queue 2".
+sub known
+{
+	my ($email) = @_;
+	return sql(qq{SELECT coalesce(string_agg(what || ' ' || n, ', ' ORDER BY what), 'nothing') FROM (
+		SELECT 'results' AS what, count(*) AS n FROM clearout_results WHERE email = '$email'
+		UNION ALL SELECT 'spill', count(*) FROM clearout_spill WHERE email = '$email'
+		UNION ALL SELECT 'queue', count(*) FROM clearout_queue WHERE clearout_normalize(email) = '$email'
+		UNION ALL SELECT 'outbox', count(*) FROM clearout_outbox WHERE email = '$email'
+		UNION ALL SELECT 'forgotten', count(*) FROM clearout_forgotten WHERE email = '$email') AS c WHERE n > 0});
+}
+
+sub becomes
+{
+	my ($email, $expected, $what) = @_;
+	wait_until(20, sub { known($email) eq $expected });
+	return is(known($email), $expected, $what);
+}
+
+ok(worker_pid($node), 'a worker runs');
+
+subtest 'what is stored' => sub {
+	sql('SELECT clearout_pause()');
+	sql(q{INSERT INTO clearout_results (email, status, verified_at, source) VALUES
+			('jane@x.test', 'valid', now(), 'instant'), ('joe@x.test', 'valid', now(), 'instant');
+		INSERT INTO clearout_queue (email) VALUES ('jane@x.test'), (' Jane@X.test'), ('joe@x.test'), ('malformed');
+		INSERT INTO clearout_spill (email, status, verified_at, source, error)
+			VALUES ('jane@x.test', 'valid', now(), 'instant', 'refused')});
+	is(sql(q{SELECT clearout_forget('JANE@x.test')}), 4, 'rows are counted');
+	becomes('jane@x.test', 'nothing', 'nothing is left, in whatever form');
+	becomes('joe@x.test', 'queue 1, results 1', 'of somebody else all is there');
+	is(sql(q{SELECT clearout_forget('malformed')}), 1, 'what is no address');
+	is(sql(q{SELECT clearout_forget('nobody@x.test')}), 0, 'what nobody knows');
+	sql(q{BEGIN; SELECT clearout_forget('joe@x.test'); ROLLBACK});
+	becomes('joe@x.test', 'queue 1, results 1', 'rolled back is not forgotten');
+	ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM clearout_forgotten'), 'no trace of what was to be forgotten');
+	sql('TRUNCATE clearout_queue; SELECT clearout_resume()');
+};
+
+subtest 'what is under way' => sub {
+	$api->hold;
+	my $held = $api->stats->{held};
+	sql(q{SELECT clearout_enqueue(ARRAY['air@x.test', 'stays@x.test'])});
+	ok($api->wait_for(held => $held + 2), 'two calls are on the wire');
+	my $caller = start_verify($node, 'asked@x.test', "timeout => '60s'");
+	ok($api->wait_for(held => $held + 3), 'a session waits for a third');
+	is(sql(q{SELECT clearout_forget('air@x.test')}), 1, 'a row of the queue is removed');
+	sql(q{SELECT clearout_forget('asked@x.test')});
+	ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM clearout_forgotten'), 'the worker knows');
+	$api->release;
+	becomes('stays@x.test', 'results 1', 'the other is answered');
+	is(finish_callers(60, $caller), 0, 'the session is told');
+	is($caller->{sqlstate}, 'VC007', 'with an error');
+	like($caller->{detail}, qr/forgotten meanwhile/, 'that says why');
+	is(known('air@x.test'), 'nothing', 'the answer from the queue was dropped');
+	is(known('asked@x.test'), 'nothing', 'so was that for the session');
+	is($api->calls('air@x.test'), 1, 'it was asked once');
+
+	sql(q{SELECT clearout_enqueue('air@x.test')});
+	becomes('air@x.test', 'results 1', 'it can be asked again');
+
+	# Who enqueues after that gets an answer, although the old one is dropped.
+	$api->hold;
+	$held = $api->stats->{held};
+	sql(q{SELECT clearout_enqueue('back@x.test')});
+	ok($api->wait_for(held => $held + 1), 'another call is on the wire');
+	sql(q{SELECT clearout_forget('back@x.test')});
+	ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM clearout_forgotten'), 'and forgotten');
+	sql(q{SELECT clearout_enqueue('back@x.test')});
+	$api->release;
+	becomes('back@x.test', 'results 1', 'an address that comes back is asked anew');
+	is($api->calls('back@x.test'), 2, 'by a second call');
+};
+
+subtest 'a crash in between' => sub {
+	$node->stop('immediate');
+	$node->start;
+	sql(q{INSERT INTO clearout_results (email, status, verified_at, asked_at, source)
+			VALUES ('late@x.test', 'valid', now(), now(), 'instant')});
+	sql(q{INSERT INTO clearout_forgotten (email) VALUES ('late@x.test')});
+	$node->restart;
+	becomes('late@x.test', 'nothing', 'the next worker finishes it');
+};
+
+subtest 'a row that somebody holds' => sub {
+	sql(q{INSERT INTO clearout_results (email, status, verified_at, asked_at, source)
+			VALUES ('held@x.test', 'valid', now(), now(), 'instant')});
+	my $session = $node->background_psql('postgres');
+	$session->query_safe(q{BEGIN; SELECT FROM clearout_results WHERE email = 'held@x.test' FOR UPDATE});
+	sql(q{INSERT INTO clearout_forgotten (email) VALUES ('held@x.test'); SELECT clearout_resume()});
+	sql(q{SELECT clearout_enqueue('during@x.test')});
+	becomes('during@x.test', 'results 1', 'the worker goes on');
+	is(known('held@x.test'), 'forgotten 1, results 1', 'and keeps in mind what it could not do');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	becomes('held@x.test', 'nothing', 'later it can');
+};
+
+subtest 'by age' => sub {
+	sql(q{TRUNCATE clearout_results, clearout_queue;
+		INSERT INTO clearout_results (email, status, verified_at, asked_at, source)
+			SELECT 'old' || i || '@x.test', 'valid', now() - interval '400 days', CASE WHEN i = 1 THEN now() END, 'instant'
+			FROM generate_series(1, 10) i;
+		INSERT INTO clearout_results (email, status, verified_at, source) VALUES ('new@x.test', 'valid', now(), 'instant');
+		INSERT INTO clearout_queue (email, failed_at) VALUES ('f@x.test', now() - interval '2 years'), ('g@x.test', now())});
+	is(sql(q{SELECT clearout_expire('1 year', 4)}), 4, 'some at a time');
+	is(sql(q{SELECT clearout_expire('1 year')}), 6, 'the rest, and what failed long ago');
+	is(sql(q{SELECT string_agg(email, ' ' ORDER BY email) FROM clearout_results}), 'new@x.test old1@x.test',
+		'what was asked for lately stays');
+	is(sql('SELECT email FROM clearout_queue'), 'g@x.test', 'what failed lately as well');
+	is(sqlstate($node, q{SELECT clearout_expire('-1 day')}), '22023', 'a negative age');
+};
+
+subtest 'rights' => sub {
+	sql(q{CREATE ROLE reader; SELECT clearout_grant('reader', 'read'); SELECT clearout_grant('reader', 'enqueue');
+		SELECT clearout_grant('reader', 'verify'); CREATE ROLE ops; SELECT clearout_grant('ops', 'admin')});
+	is(sqlstate($node, "SET ROLE reader; SELECT clearout_$_"), '42501', $_)
+	  foreach q{forget('new@x.test')}, q{expire('1 day')};
+	is(sqlstate($node, q{SET ROLE reader; SELECT * FROM clearout_forgotten}), '42501', 'what is being forgotten');
+	is(sqlstate($node, q{SET ROLE ops; SELECT clearout_forget('new@x.test')}), '00000', 'an admin may');
+};
+
+$node->stop;
+done_testing();
