@@ -600,7 +600,7 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'clearout_expire'
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION clearout_expire(interval, bigint) IS
-'remove stored answers and failed rows of the queue that are older; returns the number of rows';
+'remove stored answers of all kinds, and failed rows of the queue, that are older; returns the number of rows';
 
 REVOKE ALL ON clearout_forgotten FROM PUBLIC;
 REVOKE ALL ON FUNCTION clearout_forget(text), clearout_expire(interval, bigint) FROM PUBLIC;

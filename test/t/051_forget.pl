@@ -47,7 +47,13 @@ subtest 'what is stored' => sub {
 		INSERT INTO clearout_queue (email) VALUES ('jane@x.test'), (' Jane@X.test'), ('joe@x.test'), ('malformed');
 		INSERT INTO clearout_spill (email, status, verified_at, source, error)
 			VALUES ('jane@x.test', 'valid', now(), 'instant', 'refused')});
-	is(sql(q{SELECT clearout_forget('JANE@x.test')}), 4, 'rows are counted');
+	sql(q{INSERT INTO clearout_people (asked_name, asked_domain, status, email, found_at, source)
+			VALUES ('jane', 'x.test', 'found', 'Jane@x.test', now(), 'instant');
+		INSERT INTO clearout_lookups (kind, key, found, answered_at) VALUES ('free', 'jane@x.test', true, now()),
+			('reverse_email', 'jane@x.test', true, now()), ('mx', 'x.test', true, now())});
+	is(sql(q{SELECT clearout_forget('JANE@x.test')}), 7, 'rows are counted');
+	is(sql('SELECT (SELECT count(*) FROM clearout_people), (SELECT count(*) FROM clearout_lookups)'), '0|1',
+		'what was looked up about it as well');
 	becomes('jane@x.test', 'nothing', 'nothing is left, in whatever form');
 	becomes('joe@x.test', 'queue 1, results 1', 'of somebody else all is there');
 	is(sql(q{SELECT clearout_forget('malformed')}), 1, 'what is no address');
