@@ -13,18 +13,18 @@ MODULE_big  = clearout
 
 # Pure modules include no server header; test/unit runs them without a server.
 PURE_OBJS   = src/address.o src/bulk_codec.o src/codec.o src/codec_find.o src/codec_json.o \
-              src/codec_lookup.o src/codec_request.o src/csv.o src/decide.o src/endpoint.o src/governor.o \
-              src/headers.o src/hindrance.o src/http.o src/json_plain.o src/outcome.o src/retry.o src/timestamp.o \
+              src/codec_lookup.o src/codec_request.o src/credits.o src/csv.o src/decide.o src/endpoint.o src/governor.o \
+              src/headers.o src/hindrance.o src/http.o src/json_plain.o src/meter.o src/outcome.o src/price.o src/retry.o src/timestamp.o \
               src/utf8.o src/words.o
 OBJS        = $(PURE_OBJS) \
               src/arguments.o src/ask.o src/bulk.o src/bulk_import.o src/bulk_spool.o src/bulk_table.o \
               src/bulk_wait.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
               src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/insert.o src/launcher.o \
               src/lookup.o src/makeway.o src/outbox.o src/queue.o src/reactor.o \
-              src/reactor_start.o src/session.o src/slots.o \
+              src/reactor_start.o src/session.o src/slots.o src/spending.o \
               src/find.o src/inquire.o src/keyscan.o src/lookups.o src/people.o src/seek.o src/spill.o src/stored.o src/store_lookups.o src/store_results.o \
               src/statement.o src/status.o src/store.o src/token.o \
-              src/transaction.o src/watch.o src/worker.o \
+              src/transaction.o src/usage.o src/watch.o src/worker.o \
               src/forget.o src/put.o src/trigger.o src/triggeroptions.o
 
 PG_CPPFLAGS = -I$(srcdir)/src -D_GNU_SOURCE

@@ -388,6 +388,166 @@ SELECT pg_catalog.pg_extension_config_dump(
 	pg_catalog.pg_get_serial_sequence('clearout_lookup_spill', 'id'), '');
 
 --
+-- Budgets and usage
+--
+
+CREATE TABLE clearout_budgets (
+	role			name PRIMARY KEY,
+	credits_per_day	bigint NOT NULL CHECK (credits_per_day >= 0),
+	changed_at		timestamptz NOT NULL DEFAULT now(),
+	changed_by		name NOT NULL DEFAULT current_user
+);
+
+COMMENT ON TABLE clearout_budgets IS
+'what roles may spend a day; see clearout_set_budget()';
+COMMENT ON COLUMN clearout_budgets.role IS
+'name of the role; a role that is renamed has no budget';
+COMMENT ON COLUMN clearout_budgets.credits_per_day IS
+'credits that its calls may cost on one day of UTC';
+COMMENT ON COLUMN clearout_budgets.changed_at IS
+'since when';
+COMMENT ON COLUMN clearout_budgets.changed_by IS
+'by whom';
+
+CREATE FUNCTION clearout_budgets_note()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'clearout_budgets_note'
+LANGUAGE C;
+COMMENT ON FUNCTION clearout_budgets_note() IS
+'has the worker read the budgets when the transaction commits';
+CREATE TRIGGER clearout_budgets_note AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON clearout_budgets
+	FOR EACH STATEMENT EXECUTE FUNCTION clearout_budgets_note();
+COMMENT ON TRIGGER clearout_budgets_note ON clearout_budgets IS
+'has the worker read the budgets when the transaction commits';
+
+-- It only grows at its end, and the worker adds it up now and then: nothing
+-- here waits for anybody, and no old snapshot makes it slow.
+CREATE TABLE clearout_usage_parts (
+	day				date NOT NULL,
+	id				bigint GENERATED ALWAYS AS IDENTITY,
+	service			text NOT NULL,
+	role			name NOT NULL,
+	origin			bigint NOT NULL DEFAULT clearout_origin(),
+	calls			bigint NOT NULL,
+	valid			bigint NOT NULL,
+	invalid			bigint NOT NULL,
+	catch_all		bigint NOT NULL,
+	unknown			bigint NOT NULL,
+	other			bigint NOT NULL,
+	faults			bigint NOT NULL,
+	credits			bigint NOT NULL,
+	PRIMARY KEY (day, id)
+);
+
+COMMENT ON TABLE clearout_usage_parts IS
+'what clearout_usage adds up';
+COMMENT ON COLUMN clearout_usage_parts.day IS
+'day of UTC on which the calls began';
+COMMENT ON COLUMN clearout_usage_parts.id IS
+'number of the row';
+COMMENT ON COLUMN clearout_usage_parts.service IS
+'verify, find, check, reverse, domain, name, other or public';
+COMMENT ON COLUMN clearout_usage_parts.role IS
+'who caused the calls';
+COMMENT ON COLUMN clearout_usage_parts.origin IS
+'the database that made them; those of another count against no budget here';
+COMMENT ON COLUMN clearout_usage_parts.calls IS
+'calls that the service may have seen';
+COMMENT ON COLUMN clearout_usage_parts.valid IS
+'answers with this status';
+COMMENT ON COLUMN clearout_usage_parts.invalid IS
+'answers with this status';
+COMMENT ON COLUMN clearout_usage_parts.catch_all IS
+'answers with this status';
+COMMENT ON COLUMN clearout_usage_parts.unknown IS
+'answers with this status, which are free of charge';
+COMMENT ON COLUMN clearout_usage_parts.other IS
+'other answers';
+COMMENT ON COLUMN clearout_usage_parts.faults IS
+'calls without an answer: refused, failed, lost or not sent';
+COMMENT ON COLUMN clearout_usage_parts.credits IS
+'credits that these calls have cost, as an estimate';
+
+SELECT pg_catalog.pg_extension_config_dump('clearout_budgets', '');
+SELECT pg_catalog.pg_extension_config_dump('clearout_usage_parts', '');
+SELECT pg_catalog.pg_extension_config_dump(
+	pg_catalog.pg_get_serial_sequence('clearout_usage_parts', 'id'), '');
+
+CREATE VIEW clearout_usage AS
+	SELECT day, service, role, origin = clearout_origin() AS own,
+		sum(calls)::bigint AS calls, sum(valid)::bigint AS valid,
+		sum(invalid)::bigint AS invalid, sum(catch_all)::bigint AS catch_all,
+		sum(unknown)::bigint AS unknown, sum(other)::bigint AS other,
+		sum(faults)::bigint AS faults, sum(credits)::bigint AS credits
+	FROM clearout_usage_parts
+	GROUP BY day, service, role, origin = clearout_origin();
+
+COMMENT ON VIEW clearout_usage IS
+'calls, answers and credits, per day, service and role';
+COMMENT ON COLUMN clearout_usage.day IS
+'day of UTC on which the calls began';
+COMMENT ON COLUMN clearout_usage.service IS
+'verify, find, check, reverse, domain, name, other or public';
+COMMENT ON COLUMN clearout_usage.role IS
+'who caused the calls';
+COMMENT ON COLUMN clearout_usage.own IS
+'were they made by this database, and not by the one that it is a copy of?';
+COMMENT ON COLUMN clearout_usage.calls IS
+'calls that the service may have seen';
+COMMENT ON COLUMN clearout_usage.valid IS
+'answers with this status';
+COMMENT ON COLUMN clearout_usage.invalid IS
+'answers with this status';
+COMMENT ON COLUMN clearout_usage.catch_all IS
+'answers with this status';
+COMMENT ON COLUMN clearout_usage.unknown IS
+'answers with this status, which are free of charge';
+COMMENT ON COLUMN clearout_usage.other IS
+'other answers';
+COMMENT ON COLUMN clearout_usage.faults IS
+'calls without an answer: refused, failed, lost or not sent';
+COMMENT ON COLUMN clearout_usage.credits IS
+'credits that these calls have cost, as an estimate: test addresses are free, but count';
+
+CREATE FUNCTION clearout_set_budget(role regrole, credits_per_day bigint)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	schema_name name;
+	role_name name;
+BEGIN
+	SELECT r.rolname INTO role_name FROM pg_roles r WHERE r.oid = role;
+	IF role_name IS NULL THEN
+		RAISE EXCEPTION 'role does not exist'
+			USING ERRCODE = 'undefined_object';
+	END IF;
+	IF credits_per_day < 0 THEN
+		RAISE EXCEPTION 'a budget must not be negative'
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'NULL ends a budget.';
+	END IF;
+	SELECT n.nspname INTO STRICT schema_name
+	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+	WHERE e.extname = 'clearout';
+
+	IF credits_per_day IS NULL THEN
+		EXECUTE format('DELETE FROM %I.clearout_budgets WHERE role = $1', schema_name)
+			USING role_name;
+	ELSE
+		EXECUTE format('INSERT INTO %I.clearout_budgets (role, credits_per_day) VALUES ($1, $2)'
+			' ON CONFLICT (role) DO UPDATE SET credits_per_day = $2, changed_at = now(),'
+			' changed_by = current_user', schema_name)
+			USING role_name, credits_per_day;
+	END IF;
+END;
+$$;
+COMMENT ON FUNCTION clearout_set_budget(regrole, bigint) IS
+'bound what the calls of a role may cost on one day of UTC; null: no bound';
+REVOKE ALL ON FUNCTION clearout_budgets_note(), clearout_set_budget(regrole, bigint) FROM PUBLIC;
+
+--
 -- Addresses
 --
 
@@ -1353,22 +1513,64 @@ CREATE FUNCTION clearout_status_info(
 	OUT joined bigint,
 	OUT faults bigint,
 	OUT last_error text,
-	OUT last_error_at timestamptz)
+	OUT last_error_at timestamptz,
+	OUT answers_per_minute double precision,
+	OUT credits bigint,
+	OUT credits_at timestamptz,
+	OUT budget bigint,
+	OUT budget_spent bigint,
+	OUT queue_begin bigint[])
 RETURNS record
 AS 'MODULE_PATHNAME', 'clearout_status_info'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION clearout_status_info() IS
 'what the view clearout_status shows';
 
+-- By key, from where the worker has come to, whatever the planner knows of the
+-- table: to read or sort it all can take minutes.  Whoever may see the view
+-- need not be able to read the queue.
+CREATE FUNCTION clearout_oldest_queued(queue_begin bigint[])
+RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+BEGIN ATOMIC
+	SELECT min(first.enqueued_at)
+	FROM pg_catalog.generate_series(1, 19) AS n
+		CROSS JOIN LATERAL (
+			SELECT q.enqueued_at FROM clearout_queue q
+			WHERE q.priority = n - 10 AND q.id >= coalesce(queue_begin[n], 0)
+				AND q.failed_at IS NULL AND q.next_attempt_at IS NULL
+				AND q.origin = clearout_origin()
+			ORDER BY q.priority, q.id LIMIT 1) AS first;
+END;
+COMMENT ON FUNCTION clearout_oldest_queued(bigint[]) IS
+'when the oldest row of the queue was put there that waits for its first call';
+REVOKE ALL ON FUNCTION clearout_oldest_queued(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION clearout_oldest_queued(bigint[]) TO pg_monitor;
+
 -- The depth is an estimate, since a count would read the whole queue.
 CREATE VIEW clearout_status AS
-	SELECT i.*,
-		pg_catalog.pg_stat_get_live_tuples('clearout_queue'::pg_catalog.regclass) AS queued,
+	SELECT i.worker_pid, i.state, i.reason, i.since, i.restarts,
+		i.requests_waiting, i.calls_in_flight, i.answers_unstored, i.spilled,
+		i.slots_used, i.slots_total, i.rate_limit, i.rate_remaining,
+		i.rate_resets_in, i.calls, i.answers, i.joined, i.faults, i.last_error,
+		i.last_error_at, i.answers_per_minute,
+		q.queued, q.oldest_queued, q.queued / nullif(
+			coalesce(nullif(i.answers_per_minute, 0), i.rate_limit), 0)
+			* interval '1 minute' AS queue_eta,
 		(SELECT c.paused FROM clearout_control c) AS queue_paused,
+		i.credits, i.credits_at, i.budget, i.budget_spent,
+		greatest(i.budget - i.budget_spent, 0) AS budget_left,
 		p.services AS paused_services,
 		p.since AS paused_since,
 		p.until AS paused_until
 	FROM clearout_status_info() i
+		CROSS JOIN LATERAL (
+			SELECT pg_catalog.pg_stat_get_live_tuples('clearout_queue'::pg_catalog.regclass) AS queued,
+				clearout_oldest_queued(i.queue_begin) AS oldest_queued) q
 		CROSS JOIN (SELECT pg_catalog.string_agg(p.service, ', ' ORDER BY p.service) AS services,
 			min(p.since) AS since, max(p.until) AS until FROM clearout_pauses p) p;
 COMMENT ON VIEW clearout_status IS
@@ -1376,7 +1578,7 @@ COMMENT ON VIEW clearout_status IS
 COMMENT ON COLUMN clearout_status.worker_pid IS
 'process of the worker; null if there is none';
 COMMENT ON COLUMN clearout_status.state IS
-'running, not configured, paused, storing failed, starting, backoff, no worker, not preloaded';
+'running, not configured, paused, budget used up, storing failed, starting, backoff, no worker, not preloaded';
 COMMENT ON COLUMN clearout_status.reason IS
 'why no work is done; null if it is';
 COMMENT ON COLUMN clearout_status.since IS
@@ -1415,6 +1617,22 @@ COMMENT ON COLUMN clearout_status.last_error_at IS
 'when that was';
 COMMENT ON COLUMN clearout_status.queued IS
 'rows in clearout_queue, as an estimate';
+COMMENT ON COLUMN clearout_status.answers_per_minute IS
+'answers stored per minute, of late';
+COMMENT ON COLUMN clearout_status.oldest_queued IS
+'when the oldest row was enqueued that waits for its first call';
+COMMENT ON COLUMN clearout_status.queue_eta IS
+'how long the queue will take at that rate, or else at the rate limit';
+COMMENT ON COLUMN clearout_status.credits IS
+'credits that the account has left, as far as known: asked for clearout.credit_floor, and while calls are refused';
+COMMENT ON COLUMN clearout_status.credits_at IS
+'when the account last told; what was spent since is subtracted';
+COMMENT ON COLUMN clearout_status.budget IS
+'clearout.daily_budget; null: none';
+COMMENT ON COLUMN clearout_status.budget_spent IS
+'credits spent by this database today (UTC), calls in flight included';
+COMMENT ON COLUMN clearout_status.budget_left IS
+'what is left of the budget';
 COMMENT ON COLUMN clearout_status.queue_paused IS
 'does the queue stand still since clearout_pause()?';
 COMMENT ON COLUMN clearout_status.paused_services IS
@@ -2076,7 +2294,8 @@ REVOKE ALL ON FUNCTION clearout_watch(regclass, name, name),
 --
 
 REVOKE ALL ON clearout_results, clearout_spill, clearout_queue,
-	clearout_control, clearout_pauses, clearout_status FROM PUBLIC;
+	clearout_control, clearout_pauses, clearout_budgets, clearout_usage_parts,
+	clearout_usage, clearout_status FROM PUBLIC;
 REVOKE ALL ON FUNCTION clearout_verify(text, interval, interval, text),
 	clearout_verify(text[], interval, interval, text),
 	clearout_enqueue(text, integer),
@@ -2163,17 +2382,19 @@ BEGIN
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
 	FROM unnest(ARRAY['clearout_refresh(interval, bigint, integer)', 'clearout_retry()',
 					  'clearout_pause()', 'clearout_resume()', 'clearout_forget(text)',
-					  'clearout_expire(interval, bigint)']) AS t
+					  'clearout_expire(interval, bigint)',
+					  'clearout_set_budget(regrole, bigint)']) AS t
 	WHERE what = 'admin'
 	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.%I', schema_name, t)
 	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue',
 					  'clearout_people', 'clearout_lookups', 'clearout_lookup_spill',
-					  'clearout_control', 'clearout_pauses', 'clearout_status', 'clearout_summary']) AS t
+					  'clearout_control', 'clearout_pauses', 'clearout_budgets',
+					  'clearout_usage_parts', 'clearout_usage', 'clearout_status', 'clearout_summary']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
-	FROM unnest(ARRAY['clearout_status_info()', 'clearout_report(text, text)',
+	FROM unnest(ARRAY['clearout_status_info()', 'clearout_oldest_queued(bigint[])', 'clearout_report(text, text)',
 					  'clearout_report_data(text[])', 'clearout_report_page(jsonb, text)']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
@@ -2196,7 +2417,7 @@ BEGIN
 	WHERE what = 'admin'
 	UNION ALL
 	SELECT 'INSERT, UPDATE, DELETE', format('TABLE %I.%I', schema_name, t)
-	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue',
+	FROM unnest(ARRAY['clearout_results', 'clearout_spill', 'clearout_queue', 'clearout_budgets',
 					  'clearout_people', 'clearout_lookups', 'clearout_lookup_spill']) AS t
 	WHERE what = 'admin';
 END;

@@ -32,6 +32,8 @@ static const struct
 	{"clearout_people", offsetof(CoCatalog, people)},
 	{"clearout_lookups", offsetof(CoCatalog, lookups)},
 	{"clearout_lookup_spill", offsetof(CoCatalog, lookup_spill)},
+	{"clearout_budgets", offsetof(CoCatalog, budgets)},
+	{"clearout_usage_parts", offsetof(CoCatalog, usage)},
 	{"clearout_jobs_data", offsetof(CoCatalog, jobs)},
 	{"clearout_forgotten", offsetof(CoCatalog, forgotten)}
 };

@@ -25,6 +25,8 @@ typedef struct CoCatalog
 	Oid			people;
 	Oid			lookups;
 	Oid			lookup_spill;
+	Oid			budgets;
+	Oid			usage;
 	Oid			jobs;			/* and with it clearout_parts, clearout_spool */
 	Oid			forgotten;
 } CoCatalog;

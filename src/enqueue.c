@@ -50,6 +50,7 @@ PG_FUNCTION_INFO_V1(clearout_pause);
 PG_FUNCTION_INFO_V1(clearout_resume);
 PG_FUNCTION_INFO_V1(clearout_origin);
 PG_FUNCTION_INFO_V1(clearout_queue_note);
+PG_FUNCTION_INFO_V1(clearout_budgets_note);
 
 /* ---------- telling the worker ---------- */
 
@@ -489,5 +490,17 @@ clearout_queue_note(PG_FUNCTION_ARGS)
 	last = FunctionCallInvoke(call);
 	SetUserIdAndSecContext(user, context);
 	co_queue_note(call->isnull ? 0 : DatumGetInt64(last) + 1);
+	PG_RETURN_POINTER(NULL);
+}
+
+/* For each statement that changes clearout_budgets. */
+Datum
+clearout_budgets_note(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("clearout_budgets_note() must be called by a trigger")));
+	co_queue_note(0);
 	PG_RETURN_POINTER(NULL);
 }

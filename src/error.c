@@ -134,6 +134,10 @@ co_failure_from_reply(const CoReply *reply)
 			return failure(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
 						   "out of Clearout request slots", detail,
 						   "Increase \"clearout.request_slots\".");
+		case CO_REFUSED_BUDGET:
+			return failure(CO_ERRCODE_BUDGET,
+						   "the budget for calls of the Clearout service is used up", detail,
+						   "Ask again when there is a budget again, which for that of a day is at 00:00 UTC, or raise it.");
 	}
 
 	result = failure_of_call(reply);

@@ -20,6 +20,7 @@
 #define CO_ERRCODE_SERVICE			MAKE_SQLSTATE('V','C','0','0','7')
 #define CO_ERRCODE_NO_WORKER		MAKE_SQLSTATE('V','C','0','0','8')
 #define CO_ERRCODE_BAD_REQUEST		MAKE_SQLSTATE('V','C','0','0','9')
+#define CO_ERRCODE_BUDGET			MAKE_SQLSTATE('V','C','0','1','0')
 
 /* Why there is no answer, ready to be raised or to be told in a row. */
 typedef struct CoFailure

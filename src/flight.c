@@ -119,6 +119,7 @@ add_waiter(CoFlight *flight, CoSlotRef ref, const CoSlot *slot)
 	waiter->slot = ref;
 	waiter->accepts = slot->accepts;
 	waiter->deadline = slot->deadline;
+	strlcpy(waiter->role, slot->role, sizeof(waiter->role));
 }
 
 /* The flight of a key; a new one if there is none. */
@@ -296,6 +297,27 @@ co_flight_end(CoFlight *flight)
 	co_verify_answer_free(&flight->answer.verify);
 	co_lookup_answer_free(&flight->answer.lookup);
 	(void) hash_search(table, flight->key, HASH_REMOVE, NULL);
+}
+
+void
+co_flights_lowest(int64 *lowest)
+{
+	for (int i = 0; i < CO_FLIGHT_STATES * CO_SERVICE_COUNT; i++)
+	{
+		dlist_iter	iter;
+
+		dlist_foreach(iter, &lists[i / CO_SERVICE_COUNT][i % CO_SERVICE_COUNT])
+		{
+			CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
+
+			for (int row = 0; row < flight->row_count; row++)
+			{
+				int64	   *low = &lowest[flight->row[row].priority - CO_PRIORITY_MIN];
+
+				*low = Min(*low, flight->row[row].id);
+			}
+		}
+	}
 }
 
 /* Returns how many are left. */

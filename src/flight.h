@@ -13,6 +13,7 @@
 
 #include "queue.h"
 #include "slots.h"
+#include "spending.h"
 #include "store.h"
 
 #define CO_FLIGHT_KEY_SIZE (CO_KEY_SIZE + 1)
@@ -36,6 +37,7 @@ typedef struct CoWaiter
 	CoSlotRef	slot;
 	CoFreshness accepts;
 	TimestampTz deadline;
+	char		role[NAMEDATALEN];
 } CoWaiter;
 
 typedef struct CoFlight
@@ -49,6 +51,8 @@ typedef struct CoFlight
 	int64		taken_at;		/* when it was made; co_clock() */
 	int64		retry_at;		/* when BACKOFF; co_clock() */
 	CoTicket	ticket;			/* when IN_FLIGHT */
+	CoCharge	charge;			/* likewise */
+	char		payer[NAMEDATALEN]; /* who paid for the last call; "" before */
 	TimestampTz asked_at;		/* when the last call began */
 	CoEndpointId call;			/* what it asks: the endpoint, or how far the
 								 * search has come */
@@ -124,6 +128,9 @@ extern void co_flight_set_progress(CoFlight *flight, CoProgress progress);
 extern void co_flight_answer(CoFlight *flight, const CoReply *reply);
 
 extern void co_flight_end(CoFlight *flight);
+
+/* Lower each of these to the lowest id of a row that is held, by priority. */
+extern void co_flights_lowest(int64 *lowest);
 
 /*
  * End the flights that nobody waits for any more, wherever they stand; cheap

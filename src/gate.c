@@ -12,14 +12,12 @@
 
 #include "clock.h"
 #include "gate.h"
+#include "price.h"
 #include "transaction.h"
 
 /* A caller who comes while the balance is asked for waits for it so long. */
 #define BALANCE_PATIENCE	INT64CONST(2000000)
 #define WRITE_RETRY			INT64CONST(5000000)
-
-/* What a call of a service needs at least. */
-#define PRICE				1
 
 static CoHindrance hindrance[CO_SERVICE_COUNT];
 
@@ -229,16 +227,10 @@ co_gate_lift(void)
 
 /* ---------- the balance ---------- */
 
-bool
-co_gate_wants_balance(const bool *waiting, int64 now)
-{
-	return balance_asked_at == 0 && co_gate_balance_at(waiting) <= now;
-}
-
 int64
-co_gate_balance_at(const bool *waiting)
+co_gate_balance_at(const bool *waiting, int64 wish)
 {
-	int64		at = CO_HINDRANCE_NEVER;
+	int64		at = wish;
 
 	if (balance_asked_at != 0)
 		return CO_HINDRANCE_NEVER;
@@ -269,13 +261,14 @@ co_gate_balance_asked(void)
 int64
 co_gate_balance_near_until(void)
 {
-	return balance_asked_at + BALANCE_PATIENCE;
+	return Max(balance_asked_at, balance_not_before) + BALANCE_PATIENCE;
 }
 
 bool
 co_gate_balance_is_near(int64 now)
 {
-	return balance_asked_at != 0 && now < co_gate_balance_near_until();
+	return (balance_asked_at != 0 || balance_not_before > now) &&
+		now < co_gate_balance_near_until();
 }
 
 void
@@ -313,7 +306,7 @@ co_gate_balance_landed(const CoCreditsAnswer *answer, const CoOutcome *outcome)
 		/* Paused since it was asked for?  Then it may know less. */
 		if (hindrance[i].pause == CO_PAUSE_NONE || hindrance[i].since > asked_at)
 			continue;
-		if (co_hindrance_told(&hindrance[i], &balance, PRICE, now, wall_clock()))
+		if (co_hindrance_told(&hindrance[i], &balance, co_price_least(i), now, wall_clock()))
 			note_over(i, own);
 		else if (hindrance[i].until != until)
 			changed = true;

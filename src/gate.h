@@ -42,11 +42,11 @@ extern void co_gate_lift(void);
 
 /* ---------- the balance, which tells whether a pause is over ---------- */
 
-/* waiting: is there work, by service?  True if it should be asked for now. */
-extern bool co_gate_wants_balance(const bool *waiting, int64 now);
-
-/* When will that be?  CO_HINDRANCE_NEVER if not by the clock. */
-extern int64 co_gate_balance_at(const bool *waiting);
+/*
+ * When is it to be asked for?  By the clock; CO_HINDRANCE_NEVER: not.
+ * waiting: is there work, by service?  wish: somebody else wants it then.
+ */
+extern int64 co_gate_balance_at(const bool *waiting, int64 wish);
 
 /* It cannot be asked for before then. */
 extern void co_gate_balance_later(int64 when);

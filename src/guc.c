@@ -42,6 +42,9 @@ int			co_max_age_find = 90 * 86400;
 int			co_max_age_lookup = 30 * 86400;
 char	   *co_public_url = NULL;
 int			co_statement_limit = 1000;
+int			co_daily_budget = 0;
+int			co_credit_floor = 0;
+int			co_usage_days = 400;
 bool		co_precheck = true;
 int			co_handler_timeout = 10000;
 int			co_handler_attempts = 10;
@@ -325,6 +328,30 @@ co_guc_init(void)
 							"A guard against emptying the account by accident; zero means no limit.",
 							&co_statement_limit,
 							1000, 0, INT_MAX,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.daily_budget",
+							"Sets the number of credits that a database may spend a day.",
+							"Days are of UTC; calls in flight count in full; zero means no limit. Budgets of roles are set by clearout_set_budget().",
+							&co_daily_budget,
+							0, 0, INT_MAX,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.credit_floor",
+							"Sets the number of credits that are to be left in the account.",
+							"No call is made that could leave fewer. The account is asked for its credits now and then; zero means no floor.",
+							&co_credit_floor,
+							0, 0, INT_MAX,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("clearout.usage_days",
+							"Sets the number of days that usage is kept.",
+							"Older days leave clearout_usage; zero means that all are kept.",
+							&co_usage_days,
+							400, 0, 100000,
 							PGC_SUSET, 0,
 							NULL, NULL, NULL);
 

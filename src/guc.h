@@ -42,6 +42,9 @@ extern int	co_max_age_find;	/* s */
 extern int	co_max_age_lookup;	/* s */
 extern char *co_public_url;
 extern int	co_statement_limit;
+extern int	co_daily_budget;
+extern int	co_credit_floor;
+extern int	co_usage_days;
 extern bool co_precheck;
 extern int	co_handler_timeout; /* ms */
 extern int	co_handler_attempts;

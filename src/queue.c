@@ -30,19 +30,50 @@
 #include "arguments.h"
 #include "find.h"
 #include "outbox.h"
+#include "price.h"
 #include "queue.h"
+#include "slots.h"
+#include "spending.h"
 
-#define PRIORITIES (CO_PRIORITY_MAX - CO_PRIORITY_MIN + 1)
+#define PRIORITIES CO_PRIORITIES
+StaticAssertDecl(PRIORITIES == CO_PRIORITY_MAX - CO_PRIORITY_MIN + 1,
+				 "the number of priorities has changed");
+
+/*
+ * So many rows are looked at in a turn: there may be millions of a role whose
+ * budget is used up, and others must not wait for that.
+ */
+#define SCAN_MAX 2000
+#define PARKED_MAX 2000
 
 /* Where to go on, by kind and priority. */
 static struct
 {
 	int64		from;			/* lowest id not looked at */
 	bool		exhausted;		/* nothing was left at the last look */
+	int64		passed_over;	/* lowest id left for want of a budget; 0: none */
 }			place[CO_QUEUE_KINDS][PRIORITIES];
 
 /* Ids of the rows that are taken. */
 static HTAB *taken_rows = NULL;
+
+/*
+ * The first rows that were left for want of a budget: if there is something
+ * of it after all, they can be taken without a look at all the others.
+ */
+typedef struct Parked
+{
+	int			priority;
+	int64		id;
+} Parked;
+
+static struct
+{
+	int			count;
+	int			revisit;		/* the first so many are to be taken again */
+	bool		more;			/* there are more than are noted here */
+	Parked		row[PARKED_MAX];
+}			parked[CO_QUEUE_KINDS];
 
 /* Answered rows have been left in the table, because somebody has locked them. */
 static bool rows_left = false;
@@ -66,6 +97,13 @@ co_queue_look_from(int64 id)
 		{
 			place[kind][i].from = Min(place[kind][i].from, id);
 			place[kind][i].exhausted = false;
+			if (id <= place[kind][i].passed_over)
+				place[kind][i].passed_over = 0;
+		}
+		if (id == 0)
+		{
+			parked[kind].count = parked[kind].revisit = 0;
+			parked[kind].more = false;
 		}
 	}
 }
@@ -73,6 +111,8 @@ co_queue_look_from(int64 id)
 bool
 co_queue_may_have_more(CoQueueKind kind)
 {
+	if (parked[kind].revisit > 0)
+		return true;
 	for (int i = 0; i < PRIORITIES; i++)
 	{
 		if (!place[kind][i].exhausted)
@@ -113,13 +153,63 @@ co_queue_forget(const CoQueueRow *row)
 	(void) hash_search(taken_rows, &row->id, HASH_REMOVE, NULL);
 }
 
+void
+co_queue_park(const CoQueueRow *row)
+{
+	int64	   *lowest = &place[row->kind][row->priority - CO_PRIORITY_MIN].passed_over;
+
+	co_queue_forget(row);
+	*lowest = *lowest == 0 ? row->id : Min(*lowest, row->id);
+	if (parked[row->kind].count < PARKED_MAX)
+	{
+		Parked	   *place_for_it = &parked[row->kind].row[parked[row->kind].count++];
+
+		place_for_it->priority = row->priority;
+		place_for_it->id = row->id;
+	}
+	else
+		parked[row->kind].more = true;
+}
+
+bool
+co_queue_unpark(void)
+{
+	bool		all = true;
+
+	for (int kind = 0; kind < CO_QUEUE_KINDS; kind++)
+	{
+		parked[kind].revisit = parked[kind].count;
+		all &= !parked[kind].more;
+	}
+	return all;
+}
+
+/* People to be found are few: where none is left, none counts. */
+int64
+co_queue_from(int priority)
+{
+	int64		lowest = INT64_MAX;
+
+	for (int kind = 0; kind < CO_QUEUE_KINDS; kind++)
+	{
+		int			i = priority - CO_PRIORITY_MIN;
+
+		if (kind == CO_QUEUE_VERIFY || !place[kind][i].exhausted)
+			lowest = Min(lowest, place[kind][i].from);
+		if (place[kind][i].passed_over != 0)
+			lowest = Min(lowest, place[kind][i].passed_over);
+	}
+	return lowest;
+}
+
 /* Columns of both kinds, and those of the finder alone. */
-#define ROW_COLUMNS "priority, id, accepts_since, enqueued_at, attempts"
+#define ROW_COLUMNS "priority, id, accepts_since, enqueued_at, attempts, requested_by"
 #define VERIFY_COLUMNS ROW_COLUMNS ", email"
 #define FIND_COLUMNS ROW_COLUMNS ", name, domain, queue_id, sought_since"
 
 static const Oid range_types[] = {INT4OID, INT8OID, INT8OID, INT4OID};
-static const Oid due_types[] = {TIMESTAMPTZOID, INT8OID, INT4OID};
+static const Oid due_types[] = {TIMESTAMPTZOID, INT8OID, INT4OID, NAMEARRAYOID};
+static const Oid parked_types[] = {INT4ARRAYOID, INT8ARRAYOID, INT8OID};
 static const Oid next_types[] = {TIMESTAMPTZOID, INT8OID};
 
 #define RANGE(columns, priority, of_kind) \
@@ -127,12 +217,17 @@ static const Oid next_types[] = {TIMESTAMPTZOID, INT8OID};
 	" WHERE " priority " AND id >= $2 AND origin = $3" \
 	" AND failed_at IS NULL AND next_attempt_at IS NULL AND " of_kind, \
 	4, range_types, NULL, ""}
-#define DUE(columns, of_kind) \
+#define DUE(columns, of_kind, budget) \
 	{CO_TABLE_QUEUE, "SELECT " columns " FROM %s.clearout_queue" \
 	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL AND " of_kind \
-	" AND next_attempt_at <= $1 AND origin = $2" \
+	" AND next_attempt_at <= $1 AND origin = $2 AND " budget \
 	" ORDER BY next_attempt_at LIMIT $3", \
-	3, due_types, NULL, ""}
+	4, due_types, NULL, ""}
+#define PARKED(columns, of_kind) \
+	{CO_TABLE_QUEUE, "SELECT " columns " FROM unnest($1, $2) AS k (priority, id)" \
+	" JOIN %s.clearout_queue AS q USING (priority, id)" \
+	" WHERE origin = $3 AND failed_at IS NULL AND " of_kind, \
+	3, parked_types, NULL, ""}
 #define NEXT_DUE(of_kind) \
 	{CO_TABLE_QUEUE, "SELECT next_attempt_at FROM %s.clearout_queue" \
 	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL AND " of_kind \
@@ -141,6 +236,7 @@ static const Oid next_types[] = {TIMESTAMPTZOID, INT8OID};
 	2, next_types, NULL, ""}
 #define ADDRESSES "email IS NOT NULL"
 #define PEOPLE "email IS NULL"
+#define WITHIN_BUDGET "requested_by <> ALL ($4)"
 
 /* By the indexes that the two kinds have; see the extension's script. */
 static CoStatement read_range[CO_QUEUE_KINDS] = {
@@ -148,7 +244,12 @@ static CoStatement read_range[CO_QUEUE_KINDS] = {
 	RANGE(FIND_COLUMNS, "(- priority) = (- $1)", PEOPLE " ORDER BY (- priority), id LIMIT $4")
 };
 static CoStatement read_due[CO_QUEUE_KINDS] = {
-	DUE(VERIFY_COLUMNS, ADDRESSES), DUE(FIND_COLUMNS, PEOPLE)
+	DUE(VERIFY_COLUMNS, ADDRESSES, WITHIN_BUDGET),
+	/* how far a search has come costs nothing */
+	DUE(FIND_COLUMNS, PEOPLE, "(queue_id IS NOT NULL OR " WITHIN_BUDGET ")")
+};
+static CoStatement read_parked[CO_QUEUE_KINDS] = {
+	PARKED(VERIFY_COLUMNS, ADDRESSES), PARKED(FIND_COLUMNS, PEOPLE)
 };
 static CoStatement read_next_due[CO_QUEUE_KINDS] = {
 	NEXT_DUE(ADDRESSES), NEXT_DUE(PEOPLE)
@@ -195,6 +296,7 @@ typedef struct Taking
 	MemoryContext context;
 	int			count;
 	int			found;
+	int			scanned;
 	CoQueueRow *rows;
 	TimestampTz next_due;
 } Taking;
@@ -231,7 +333,7 @@ read_address(uint64 i, CoQueueRow *row)
 {
 	CoAddressError error;
 
-	row->key = co_key_argument(DatumGetTextPP(column(i, 6, TEXTOID)), &error);
+	row->key = co_key_argument(DatumGetTextPP(column(i, 7, TEXTOID)), &error);
 	if (row->key == NULL)
 		row->fault = co_address_error_text(error);
 }
@@ -240,11 +342,11 @@ static void
 read_person(uint64 i, CoQueueRow *row)
 {
 	bool		isnull;
-	Datum		queue_id = nullable_column(i, 8, TEXTOID, &isnull);
+	Datum		queue_id = nullable_column(i, 9, TEXTOID, &isnull);
 	Datum		since;
 
-	row->key = co_find_key(DatumGetTextPP(column(i, 6, TEXTOID)),
-						   DatumGetTextPP(column(i, 7, TEXTOID)));
+	row->key = co_find_key(DatumGetTextPP(column(i, 7, TEXTOID)),
+						   DatumGetTextPP(column(i, 8, TEXTOID)));
 	if (row->key == NULL)
 		row->fault = "name or domain is empty";
 	else if (strlen(row->key) >= CO_KEY_SIZE)
@@ -255,9 +357,23 @@ read_person(uint64 i, CoQueueRow *row)
 	if (!isnull)
 	{
 		row->queue_id = TextDatumGetCString(queue_id);
-		since = nullable_column(i, 9, TIMESTAMPTZOID, &isnull);
+		since = nullable_column(i, 10, TIMESTAMPTZOID, &isnull);
 		row->sought_since = isnull ? row->enqueued_at : DatumGetTimestampTz(since);
 	}
+}
+
+/* Has whoever put it here nothing left to pay for it? */
+static bool
+is_beyond_budget(uint64 i, const CoQueueRow *row)
+{
+	bool		isnull = true;
+
+	/* how far a search has come costs nothing */
+	if (row->kind == CO_QUEUE_FIND)
+		(void) nullable_column(i, 9, TEXTOID, &isnull);
+	return isnull &&
+		!co_spending_allows(row->role, co_price_most(row->kind == CO_QUEUE_FIND ?
+													 CO_ENDPOINT_FIND : CO_ENDPOINT_VERIFY));
 }
 
 /* Keep what SPI has read, but for what is taken already. */
@@ -275,6 +391,13 @@ keep_rows(Taking *taking, uint64 count)
 		taking->found++;		/* if this fails, it is let go of */
 		row->kind = taking->kind;
 		row->priority = DatumGetInt32(column(i, 1, INT4OID));
+		strlcpy(row->role, NameStr(*DatumGetName(column(i, 6, NAMEOID))), sizeof(row->role));
+		if (is_beyond_budget(i, row))
+		{
+			taking->found--;
+			co_queue_park(row);
+			continue;
+		}
 		row->accepts_since = DatumGetTimestampTz(column(i, 3, TIMESTAMPTZOID));
 		row->enqueued_at = DatumGetTimestampTz(column(i, 4, TIMESTAMPTZOID));
 		row->attempts = DatumGetInt32(column(i, 5, INT4OID));
@@ -287,11 +410,21 @@ keep_rows(Taking *taking, uint64 count)
 	}
 }
 
+/* Two arrays by which rows are found. */
+static void
+make_arrays(Datum *priorities, Datum *ids, int count, Datum *values)
+{
+	values[0] = PointerGetDatum(construct_array(priorities, count, INT4OID,
+												sizeof(int32), true, TYPALIGN_INT));
+	values[1] = PointerGetDatum(construct_array(ids, count, INT8OID,
+												sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 /* Go on with one priority; by key, from where we were. */
 static void
 take_range(CoCatalog *catalog, Taking *taking, int i)
 {
-	while (taking->found < taking->count)
+	while (taking->found < taking->count && taking->scanned < SCAN_MAX)
 	{
 		int			wanted = taking->count - taking->found;
 		uint64		count;
@@ -304,6 +437,7 @@ take_range(CoCatalog *catalog, Taking *taking, int i)
 		count = co_execute(catalog, &read_range[taking->kind], values, "    ");
 		if (count > 0)
 			place[taking->kind][i].from = DatumGetInt64(column(count - 1, 2, INT8OID)) + 1;
+		taking->scanned += count;
 		keep_rows(taking, count);
 		if (count < wanted)
 		{
@@ -313,22 +447,50 @@ take_range(CoCatalog *catalog, Taking *taking, int i)
 	}
 }
 
+/* Rows that were let go for want of a budget. */
+static void
+take_parked(CoCatalog *catalog, Taking *taking)
+{
+	CoQueueKind kind = taking->kind;
+	int			count = Min(parked[kind].revisit, taking->count - taking->found);
+	Datum	   *priorities = palloc(Max(count, 1) * sizeof(Datum));
+	Datum	   *ids = palloc(Max(count, 1) * sizeof(Datum));
+	Datum		values[3];
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		priorities[i] = Int32GetDatum(parked[kind].row[i].priority);
+		ids[i] = Int64GetDatum(parked[kind].row[i].id);
+	}
+	make_arrays(priorities, ids, count, values);
+	values[2] = Int64GetDatum(co_queue_origin());
+	parked[kind].count -= count;
+	parked[kind].revisit -= count;
+	memmove(parked[kind].row, parked[kind].row + count, parked[kind].count * sizeof(Parked));
+	keep_rows(taking, co_execute(catalog, &read_parked[kind], values, "   "));
+}
+
 static void
 take_step(CoCatalog *catalog, void *argument)
 {
 	Taking	   *taking = argument;
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		values[3];
+	Datum		values[4];
 
 	/* Those whose time has come again.  Some of them may be taken already. */
 	values[0] = TimestampTzGetDatum(now);
 	values[1] = Int64GetDatum(co_queue_origin());
 	values[2] = Int32GetDatum(taking->count + (taken_rows ? hash_get_num_entries(taken_rows) : 0));
-	keep_rows(taking, co_execute(catalog, &read_due[taking->kind], values, "   "));
+	values[3] = co_spending_used_up_roles();
+	keep_rows(taking, co_execute(catalog, &read_due[taking->kind], values, "    "));
 	if (taking->found == taking->count)
 		taking->next_due = now; /* there may be more */
 
-	for (int i = PRIORITIES - 1; i >= 0 && taking->found < taking->count; i--)
+	take_parked(catalog, taking);
+	for (int i = PRIORITIES - 1;
+		 i >= 0 && taking->found < taking->count && taking->scanned < SCAN_MAX; i--)
 	{
 		if (!place[taking->kind][i].exhausted)
 			take_range(catalog, taking, i);
@@ -442,10 +604,7 @@ co_queue_delete(CoCatalog *catalog, const CoQueueRow *rows, int count)
 		priorities[i] = Int32GetDatum(rows[i].priority);
 		ids[i] = Int64GetDatum(rows[i].id);
 	}
-	values[0] = PointerGetDatum(construct_array(priorities, count, INT4OID,
-												sizeof(int32), true, TYPALIGN_INT));
-	values[1] = PointerGetDatum(construct_array(ids, count, INT8OID,
-												sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	make_arrays(priorities, ids, count, values);
 	if (co_execute(catalog, &delete_rows, values, "  ") < (uint64) count)
 		rows_left = true;
 }

@@ -38,6 +38,7 @@ typedef struct CoQueueRow
 	TimestampTz accepts_since;	/* the oldest answer that will do */
 	TimestampTz enqueued_at;
 	int			attempts;		/* made before */
+	char		role[NAMEDATALEN];	/* who put it there, and so whose budget it is */
 } CoQueueRow;
 
 /* What tells this database from its copies: stands in every row's origin. */
@@ -97,6 +98,17 @@ extern void co_queue_hold(const CoQueueRow *row);
 
 /* The worker holds this row no longer. */
 extern void co_queue_forget(const CoQueueRow *row);
+
+/*
+ * Likewise, since its role's budget is used up.  co_queue_unpark() has those
+ * taken again that were left so; false: there are more than were noted.
+ */
+extern void co_queue_park(const CoQueueRow *row);
+extern bool co_queue_unpark(void);
+
+/* No row of this priority with a lower id has still to be taken for the first
+ * time; but some with lower ids may be held. */
+extern int64 co_queue_from(int priority);
 
 /* Is the queue to stand still, by clearout_pause()? */
 extern bool co_queue_is_paused(void);

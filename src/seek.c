@@ -69,7 +69,7 @@ insert_step(CoCatalog *catalog, Remembering *remembering)
 	values[2] = CStringGetTextDatum(flight->search);
 	values[3] = TimestampTzGetDatum(flight->sought_since);
 	values[4] = TimestampTzGetDatum(remembering->next_look);
-	values[5] = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(co_table_owner(catalog->queue), false)));
+	values[5] = DirectFunctionCall1(namein, CStringGetDatum(flight->payer));
 	if (co_execute(catalog, &insert_row, values, "      ") != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),

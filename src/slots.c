@@ -369,6 +369,7 @@ co_slot_claim(CoEndpointId endpoint, const char *key,
 	int			index;
 	CoDatabase *database;
 	CoSlot	   *slot;
+	char	   *role = GetUserNameFromId(GetUserId(), false);
 
 	memset(reply, 0, sizeof(*reply));
 	if (co_shared == NULL || !IsUnderPostmaster)
@@ -429,6 +430,7 @@ co_slot_claim(CoEndpointId endpoint, const char *key,
 	slot->accepts = *accepts;
 	slot->deadline = deadline;
 	slot->progress = CO_PROGRESS_NONE;
+	strlcpy(slot->role, role, sizeof(slot->role));
 	strlcpy(slot->key, key, sizeof(slot->key));
 	slot->state = CO_SLOT_FILLED;
 	dlist_push_tail(&database->filled, &slot->node);
@@ -504,9 +506,13 @@ take_over(CoDatabase *database)
 									co_clock(), database->in_flight[service]);
 			database->in_flight[service] = 0;
 		}
+		/* What these have cost will never be known here. */
+		co_credits_end(&co_shared->token[database->token].credits,
+					   database->reserved, database->reserved);
 		co_token_detach(database->token);
 		database->token = -1;
 	}
+	database->reserved = 0;
 	database->worker = NULL;
 	database->worker_pid = 0;
 	database->unstored = 0;

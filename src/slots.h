@@ -19,14 +19,17 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 
+#include "credits.h"
 #include "endpoint.h"
 #include "governor.h"
+#include "meter.h"
 #include "outcome.h"
 #include "retry.h"
 
 #define CO_KEY_SIZE 2049		/* an address today, a profile URL tomorrow */
 #define CO_REASON_SIZE 256
 #define CO_TOKEN_MAX 32			/* different tokens in use at once */
+#define CO_PRIORITIES 19		/* of rows of the queue: -9 to 9 */
 
 typedef enum CoSlotState
 {
@@ -61,7 +64,8 @@ typedef enum CoRefusal
 	CO_REFUSED_NOT,
 	CO_REFUSED_NO_WORKER,
 	CO_REFUSED_NOT_CONFIGURED,
-	CO_REFUSED_NO_SLOT
+	CO_REFUSED_NO_SLOT,
+	CO_REFUSED_BUDGET
 } CoRefusal;
 
 /* What a caller is told.  The answer itself is in the table. */
@@ -84,6 +88,7 @@ typedef struct CoSlot
 	uint32		generation;		/* counts tenants */
 	PGPROC	   *caller;			/* whose latch to set */
 	int			database;		/* index of the database that serves it */
+	char		role[NAMEDATALEN];	/* who asks, and so whose budget it is */
 	CoEndpointId endpoint;
 	CoFreshness accepts;		/* for the worker's own look into the table */
 	TimestampTz deadline;		/* when the caller leaves */
@@ -119,6 +124,7 @@ typedef enum CoCondition
 	CO_CONDITION_WORKING,
 	CO_CONDITION_NOT_CONFIGURED,
 	CO_CONDITION_PAUSED,		/* the service refuses everybody */
+	CO_CONDITION_BUDGET,		/* nothing more may be spent */
 	CO_CONDITION_UNSTORED		/* answers wait for the disk */
 } CoCondition;
 
@@ -179,8 +185,17 @@ typedef struct CoDatabase
 
 	int			token;			/* index of its token; -1: none */
 	int			in_flight[CO_SERVICE_COUNT];	/* calls counted in its governors */
+	int64		reserved;		/* credits for these, counted in its credits */
 
-	/* for the status view, since the server's start */
+	/* for the status view: today's budget, and where the queue's rows begin */
+	int64		budget;			/* -1: none */
+	int64		budget_spent;	/* by calls that have ended or are in flight */
+	int32		budget_day;		/* on this day */
+	CoMeter		meter;			/* answers */
+	int64		queue_begin[CO_PRIORITIES]; /* lower ids are done, or wait for
+											 * another attempt */
+
+	/* likewise, since the server's start */
 	int64		calls;
 	int64		answers;		/* stored */
 	int64		joined;			/* requests that shared another's call */
@@ -198,6 +213,8 @@ typedef struct CoToken
 	int			users;			/* databases that use it now */
 	TimestampTz used_at;		/* last time, for reuse of the entry */
 	CoGovernor	governor[CO_SERVICE_COUNT];
+	CoCredits	credits;		/* what the account has left */
+	TimestampTz credits_told;	/* when it last said so; 0: never */
 } CoToken;
 
 typedef struct CoShared

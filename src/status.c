@@ -5,16 +5,21 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
 #include "convert.h"
 #include "slots.h"
+#include "usage.h"
 
 PG_FUNCTION_INFO_V1(clearout_status_info);
 
@@ -40,6 +45,12 @@ typedef enum StatusColumn
 	STATUS_FAULTS,
 	STATUS_LAST_ERROR,
 	STATUS_LAST_ERROR_AT,
+	STATUS_ANSWERS_PER_MINUTE,
+	STATUS_CREDITS,
+	STATUS_CREDITS_AT,
+	STATUS_BUDGET,
+	STATUS_BUDGET_SPENT,
+	STATUS_QUEUE_BEGIN,
 	STATUS_COLUMNS
 } StatusColumn;
 
@@ -51,6 +62,8 @@ typedef struct Status
 	int			waiting;
 	int			slots_used;
 	CoGovernorState rate;
+	CoCredits	credits;
+	TimestampTz credits_told;
 } Status;
 
 static void
@@ -69,6 +82,11 @@ copy_status(Status *status)
 		if (status->database.token >= 0)
 			co_governor_state(&co_shared->token[status->database.token].governor[CO_SERVICE_VERIFY],
 							  co_clock(), &status->rate);
+		if (status->database.token >= 0)
+		{
+			status->credits = co_shared->token[status->database.token].credits;
+			status->credits_told = co_shared->token[status->database.token].credits_told;
+		}
 		for (int i = 0; i < co_shared->slot_count; i++)
 		{
 			CoSlot	   *slot = &co_shared->slot[i];
@@ -85,6 +103,7 @@ static const char *const condition_words[] = {
 	[CO_CONDITION_WORKING] = "running",
 	[CO_CONDITION_NOT_CONFIGURED] = "not configured",
 	[CO_CONDITION_PAUSED] = "paused",
+	[CO_CONDITION_BUDGET] = "budget used up",
 	[CO_CONDITION_UNSTORED] = "storing failed"
 };
 
@@ -171,6 +190,30 @@ clearout_status_info(PG_FUNCTION_ARGS)
 		{
 			SET(STATUS_LAST_ERROR, CStringGetTextDatum(shown_text(database->last_error)));
 			SET(STATUS_LAST_ERROR_AT, TimestampTzGetDatum(database->last_error_at));
+		}
+		if (database->state == CO_DATABASE_RUNNING)
+		{
+			Datum		begin[CO_PRIORITIES];
+
+			for (int i = 0; i < CO_PRIORITIES; i++)
+				begin[i] = Int64GetDatum(database->queue_begin[i]);
+			SET(STATUS_QUEUE_BEGIN,
+				PointerGetDatum(construct_array(begin, CO_PRIORITIES, INT8OID, sizeof(int64),
+												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)));
+			SET(STATUS_ANSWERS_PER_MINUTE,
+				Float8GetDatum(rint(co_meter_per_minute(&database->meter, co_clock()))));
+			if (database->budget >= 0)
+			{
+				SET(STATUS_BUDGET, Int64GetDatum(database->budget));
+				/* An idle worker does not wake up for a new day. */
+				SET(STATUS_BUDGET_SPENT,
+					Int64GetDatum(database->budget_day == co_usage_today() ? database->budget_spent : 0));
+			}
+		}
+		if (status.credits.known)
+		{
+			SET(STATUS_CREDITS, Int64GetDatum(co_credits_left(&status.credits)));
+			SET(STATUS_CREDITS_AT, TimestampTzGetDatum(status.credits_told));
 		}
 		if (status.rate.limit > 0)
 		{

@@ -20,6 +20,7 @@
 #include "slots.h"
 #include "store.h"
 #include "store_kinds.h"
+#include "usage.h"
 
 /* What the steps below share; palloc'd in the batch's context. */
 typedef struct Batch
@@ -93,6 +94,8 @@ store_step(CoCatalog *catalog, void *argument)
 	batch->writer->require(catalog);
 	batch->writer->write(catalog, answers, count);
 	delete_queue_rows(catalog, batch);
+	if (batch->only < 0)
+		co_usage_write(catalog);
 }
 
 static void
@@ -160,9 +163,11 @@ store_kind(const CoWriter *writer, CoAnswer **answers, int count, bool *spilled,
 	/* The usual way: all of them at once. */
 	if (co_run(store_step, &batch, &trouble))
 	{
+		co_usage_written();
 		mark(&batch, CO_ANSWER_STORED);
 		return true;
 	}
+	co_usage_write_apart();
 	elog(DEBUG1, "clearout: %d answers not stored at once: %s", count, trouble.message);
 
 	/* One by one, so that one that is held up leaves its neighbours alone. */

@@ -182,6 +182,10 @@ table_of(const CoCatalog *catalog, CoTable table)
 			return catalog->lookups;
 		case CO_TABLE_LOOKUP_SPILL:
 			return catalog->lookup_spill;
+		case CO_TABLE_BUDGETS:
+			return catalog->budgets;
+		case CO_TABLE_USAGE:
+			return catalog->usage;
 		case CO_TABLE_JOBS:
 			return catalog->jobs;
 		case CO_TABLE_FORGOTTEN:

@@ -48,6 +48,8 @@ typedef enum CoTable
 	CO_TABLE_PEOPLE,
 	CO_TABLE_LOOKUPS,
 	CO_TABLE_LOOKUP_SPILL,
+	CO_TABLE_BUDGETS,
+	CO_TABLE_USAGE,
 	CO_TABLE_FORGOTTEN,
 	CO_TABLE_JOBS				/* and clearout_parts, clearout_spool */
 } CoTable;

@@ -49,13 +49,16 @@
 #include "http.h"
 #include "lookup.h"
 #include "outbox.h"
+#include "price.h"
 #include "session.h"
 #include "queue.h"
 #include "seek.h"
 #include "slots.h"
+#include "spending.h"
 #include "store.h"
 #include "stored.h"
 #include "token.h"
+#include "usage.h"
 #include "worker.h"
 
 /* Longer than the time that the service was told, so that it speaks first. */
@@ -81,6 +84,8 @@
 #define MERGE_FIRST			INT64CONST(1000000)
 #define MERGE_LAST			INT64CONST(30000000)
 #define MERGE_REFUSED		INT64CONST(600000000)
+#define LOOK_AGAIN_LATE		INT64CONST(10000000)
+#define SHOW_QUEUE			INT64CONST(1000000)
 
 bool		co_am_worker = false;
 
@@ -116,6 +121,8 @@ static TimestampTz next_due[CO_QUEUE_KINDS] = {DT_NOEND, DT_NOEND};
 static int64 queue_look_at = 0; /* look at all of it again then; 0 = no need */
 static int64 queue_retry_at = 0;	/* it could not be read: not before then */
 
+static int64 budget_look_at = 0;	/* rows were passed over: look again; 0 = no */
+
 static int64 start_at = 0;		/* governor: ask again then; 0 = no need */
 static int64 forget_at = 1;		/* look at clearout_forgotten then; 0 = no need */
 static int64 look_again_at = 0; /* a table was locked against readers; 0 = no */
@@ -148,12 +155,35 @@ show_condition(void)
 		condition = CO_CONDITION_PAUSED;
 		reason = co_gate_reason();
 	}
+	else if (co_spending_shown_hindrance() != NULL)
+	{
+		condition = CO_CONDITION_BUDGET;
+		reason = co_spending_shown_hindrance();
+	}
 	if (condition == shown && condition == CO_CONDITION_WORKING)
 		return;
 	shown = condition;
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	mine->condition = condition;
 	strlcpy(mine->reason, reason, sizeof(mine->reason));
+	LWLockRelease(co_shared->lock);
+}
+
+/* Where do the rows of the queue begin?  Once a second, while there is work. */
+static void
+show_queue(void)
+{
+	static int64 shown_at = 0;
+	int64		lowest[CO_PRIORITIES];
+
+	if (co_clock() < shown_at + SHOW_QUEUE)
+		return;
+	shown_at = co_clock();
+	for (int i = 0; i < CO_PRIORITIES; i++)
+		lowest[i] = co_queue_from(i + CO_PRIORITY_MIN);
+	co_flights_lowest(lowest);
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	memcpy(mine->queue_begin, lowest, sizeof(mine->queue_begin));
 	LWLockRelease(co_shared->lock);
 }
 
@@ -298,6 +328,7 @@ reload(void)
 	}
 	read_token();
 	co_gate_lift();
+	co_spending_reread();
 	if (mine->token >= 0)
 	{
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
@@ -795,6 +826,8 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 	ereport(DEBUG1, (errmsg_internal("clearout: call failed: %s", text)));
 	co_gate_failure(service_of(flight), flight->ticket.started, outcome, &decision);
 
+	co_spending_end_failed(&flight->charge, outcome->sent, decision.maybe_paid);
+
 	/* That we could not hear of it does not end the search. */
 	if (flight->call == CO_ENDPOINT_FIND_STATUS && decision.action == CO_ACTION_RETRY)
 	{
@@ -929,7 +962,7 @@ encode(const CoFlight *flight, int timeout, char **query, char **body)
 }
 
 static void
-start_call(CoFlight *flight, bool interactive)
+start_call(CoFlight *flight, bool interactive, const char *payer)
 {
 	const CoEndpoint *endpoint;
 	CoHttpRequest request = {0};
@@ -949,6 +982,9 @@ start_call(CoFlight *flight, bool interactive)
 
 	co_gate_started(service_of(flight), interactive, flight->ticket.started,
 					(int64) timeout * 1000);
+	if (payer != flight->payer)
+		strlcpy(flight->payer, payer, sizeof(flight->payer));
+	co_spending_begin(&flight->charge, flight->payer, flight->call);
 	flight->attempts++;
 	flight->forgotten = false;
 	flight->asked_at = GetCurrentTimestamp();
@@ -994,6 +1030,65 @@ is_room(void)
 		co_http_room(http) > 0;
 }
 
+/* What the next call for it may cost. */
+static int
+price_of(const CoFlight *flight)
+{
+	return co_price_most(flight->search != NULL ? CO_ENDPOINT_FIND_STATUS : flight->endpoint);
+}
+
+/* Whose budget pays for what is awaited?  NULL: nobody's. */
+static const char *
+paying_waiter(const CoFlight *flight)
+{
+	/* Whoever has begun a search goes on with it. */
+	if (flight->search != NULL && flight->payer[0] != '\0')
+		return flight->payer;
+	for (int i = 0; i < flight->waiter_count; i++)
+	{
+		if (co_slot_waits(flight->waiter[i].slot) &&
+			co_spending_allows(flight->waiter[i].role, price_of(flight)))
+			return flight->waiter[i].role;
+	}
+	return NULL;
+}
+
+static const char *
+paying_row(const CoFlight *flight)
+{
+	if (flight->search != NULL && flight->payer[0] != '\0')
+		return flight->payer;
+	for (int i = 0; i < flight->row_count; i++)
+	{
+		if (co_spending_allows(flight->row[i].role, price_of(flight)))
+			return flight->row[i].role;
+	}
+	return NULL;
+}
+
+/* Each who waits is told about his own budget. */
+static void
+refuse_each(CoFlight *flight)
+{
+	for (int i = 0; i < flight->waiter_count; i++)
+	{
+		CoReply		reply;
+
+		co_reply_refuse(&reply, CO_REFUSED_BUDGET, co_spending_refusal(flight->waiter[i].role));
+		co_slot_answer(flight->waiter[i].slot, &reply);
+	}
+	end_waiting(flight);
+}
+
+/* Rows that nobody pays for today. */
+static void
+park(CoFlight *flight)
+{
+	for (int i = 0; i < flight->row_count; i++)
+		co_queue_park(&flight->row[i]);
+	co_flight_end(flight);
+}
+
 /* Calls that somebody waits for. */
 static void
 start_awaited(CoService service)
@@ -1005,6 +1100,8 @@ start_awaited(CoService service)
 		TimestampTz until;
 		int64		now = co_clock();
 		int64		when;
+		const char *hindrance;
+		const char *payer;
 
 		if (!co_flight_is_awaited(flight, &until))
 		{
@@ -1023,9 +1120,26 @@ start_awaited(CoService service)
 			end_waiting(flight);
 			continue;
 		}
+		hindrance = co_spending_hindrance(price_of(flight));
+		if (hindrance != NULL)
+		{
+			if (co_gate_balance_is_near(now))
+			{
+				start_again_at(co_gate_balance_near_until());
+				return;
+			}
+			refuse(flight, CO_REFUSED_BUDGET, hindrance);
+			continue;
+		}
+		payer = paying_waiter(flight);
+		if (payer == NULL)
+		{
+			refuse_each(flight);
+			continue;
+		}
 		if (!is_room() || !governor_agrees(service, true, &flight->ticket))
 			return;
-		start_call(flight, true);
+		start_call(flight, true, payer);
 	}
 }
 
@@ -1038,6 +1152,7 @@ start_queued(CoService service)
 		CoFlight   *flight = dlist_head_element(CoFlight, node,
 												co_flights_of(CO_FLIGHT_QUEUED, service));
 		int64		when;
+		const char *payer;
 
 		if (!co_gate_allows(service, false, co_clock(), &when))
 		{
@@ -1045,9 +1160,20 @@ start_queued(CoService service)
 				start_again_at(when);
 			return;
 		}
+		if (co_spending_hindrance(price_of(flight)) != NULL)
+		{
+			start_again_at(co_spending_wake_at());
+			return;
+		}
+		payer = paying_row(flight);
+		if (payer == NULL)
+		{
+			park(flight);
+			continue;
+		}
 		if (!is_room() || !governor_agrees(service, false, &flight->ticket))
 			return;
-		start_call(flight, false);
+		start_call(flight, false, payer);
 	}
 }
 
@@ -1062,18 +1188,36 @@ look_for_work(bool *waiting)
 		waiting[CO_SERVICE_VERIFY] = true;
 }
 
-/* Ask for the balance if that tells whether a pause is over. */
+/* When is the balance to be asked for? */
+static int64
+balance_at(int64 now)
+{
+	bool		waiting[CO_SERVICE_COUNT];
+
+	look_for_work(waiting);
+	return co_gate_balance_at(waiting, co_spending_balance_at(waiting, now));
+}
+
+/* Ask for the balance if that tells whether a pause is over, or for the floor. */
+static void
+balance_landed(const CoCreditsAnswer *answer, const CoOutcome *outcome)
+{
+	char		text[CO_REASON_SIZE];
+
+	co_outcome_describe(outcome, text, sizeof(text));
+	co_gate_balance_landed(answer, outcome);
+	co_spending_balance_landed(outcome->fault == CO_FAULT_NONE ? answer : NULL, text);
+}
+
 static void
 ask_balance(void)
 {
 	CoHttpRequest request = {0};
 	CoOutcome	outcome = {0};
 	CoRateHeaders nothing;
-	bool		waiting[CO_SERVICE_COUNT];
 	int64		now = co_clock();
 
-	look_for_work(waiting);
-	if (!co_gate_wants_balance(waiting, now))
+	if (balance_at(now) > now)
 		return;
 
 	/* The token may have been put right meanwhile. */
@@ -1089,6 +1233,7 @@ ask_balance(void)
 		return;
 	}
 	co_gate_balance_started(balance_ticket.started);
+	co_spending_balance_started(balance_ticket.started);
 	request.url = url[CO_ENDPOINT_CREDITS];
 	request.authorization = authorization;
 	request.timeout = BALANCE_TIMEOUT;
@@ -1097,7 +1242,7 @@ ask_balance(void)
 	{
 		co_rate_headers_init(&nothing);
 		governor_end(CO_SERVICE_OTHER, &balance_ticket, &outcome, &nothing);
-		co_gate_balance_landed(NULL, &outcome);
+		balance_landed(NULL, &outcome);
 	}
 }
 
@@ -1110,7 +1255,7 @@ land_balance(CoHttpDone *done)
 		co_decode_credits(done->outcome.http_status, done->body, done->length,
 						  &answer, &done->outcome);
 	governor_end(CO_SERVICE_OTHER, &balance_ticket, &done->outcome, &done->rate);
-	co_gate_balance_landed(&answer, &done->outcome);
+	balance_landed(&answer, &done->outcome);
 	co_credits_answer_free(&answer);
 }
 
@@ -1243,6 +1388,26 @@ end_backoffs(void)
 	}
 }
 
+/* A call was answered: what has it cost? */
+static void
+end_charge(CoFlight *flight, const CoVerifyAnswer *verify, const CoLookupAnswer *lookup)
+{
+	CoPerson   *person = NULL;
+
+	if (co_endpoints[flight->call].kind == CO_KIND_VERIFY)
+	{
+		co_spending_end(&flight->charge, verify->status, co_price_of_status(verify->status));
+		return;
+	}
+	if (co_endpoints[flight->call].kind == CO_KIND_PERSON && lookup->found && lookup->raw != NULL)
+		person = co_person_read(lookup->raw);
+	co_spending_end(&flight->charge, "",
+					co_price_of_answer(flight->call, lookup->found,
+									   person != NULL && person->role == CO_TRUE,
+									   person != NULL ? person->credits_charged : -1));
+	free(person);
+}
+
 /* One call has ended. */
 static void
 land(CoHttpDone *done)
@@ -1267,6 +1432,7 @@ land(CoHttpDone *done)
 	{
 		/* no answer yet, but the service is there and at work */
 		co_gate_success(service_of(flight), flight->ticket.started);
+		co_spending_end(&flight->charge, "", 0);
 		seek_on(flight, lookup.queue_id);
 		co_lookup_answer_free(&lookup);
 		return;
@@ -1277,6 +1443,7 @@ land(CoHttpDone *done)
 		return;
 	}
 	co_gate_success(service_of(flight), flight->ticket.started);
+	end_charge(flight, &verify, &lookup);
 	flight->answer.key = co_flight_key(flight);
 	flight->answer.endpoint = flight->endpoint;
 	flight->answer.verify = verify;
@@ -1371,6 +1538,7 @@ store_landed(bool at_once)
 
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	mine->answers += stored;
+	co_meter_count(&mine->meter, co_clock(), stored);
 	mine->unstored = count - stored;
 	if (spilled)
 		mine->spilled = true;
@@ -1474,6 +1642,7 @@ check_notes(void)
 		if (queue_from == 0)
 		{
 			queue_paused = co_queue_is_paused();
+			co_spending_reread();
 			co_bulk_news();
 			forget_at = co_clock();
 		}
@@ -1507,6 +1676,29 @@ forget_addresses(void)
 	forget_at = co_forget_sweep(&rows_left) ? 0 : co_clock() + FORGET_RETRY;
 	if (rows_left)
 		look_again_later();
+}
+
+/* May rows be taken that were passed over for want of a budget? */
+static void
+look_at_budgets(void)
+{
+	int64		now = co_clock();
+
+	if (co_spending_turn())
+	{
+		/* A new day, or other budgets: all of them. */
+		budget_look_at = 0;
+		co_queue_look_from(0);
+		for (int kind = 0; kind < CO_QUEUE_KINDS; kind++)
+			next_due[kind] = Min(next_due[kind], GetCurrentTimestamp());
+	}
+	if (co_spending_is_relieved() && !co_queue_unpark() && budget_look_at == 0)
+		budget_look_at = now + LOOK_AGAIN_LATE;
+	if (budget_look_at != 0 && now >= budget_look_at)
+	{
+		budget_look_at = 0;
+		co_queue_look_from(0);
+	}
 }
 
 /* Milliseconds until there is something to do by the clock; -1: nothing. */
@@ -1547,14 +1739,17 @@ time_to_wait(void)
 		co_flight_count(CO_FLIGHT_QUEUED) > 0)
 		next = Min(next, token_read_at + TOKEN_POLL);
 	if (!draining && store_retry_at == 0 && not_configured[0] == '\0')
-	{
-		bool		waiting[CO_SERVICE_COUNT];
-
-		look_for_work(waiting);
-		next = Min(next, co_gate_balance_at(waiting));
-	}
+		next = Min(next, balance_at(now));
 	if (co_gate_write_at() != 0)
 		next = Min(next, co_gate_write_at());
+	if (co_usage_flush_at() != 0)
+		next = Min(next, co_usage_flush_at());
+	if (budget_look_at != 0)
+		next = Min(next, budget_look_at);
+	if (co_spending_wants_turn())
+		next = now;
+	if (co_spending_anybody_waits() && !queue_paused && !draining)
+		next = Min(next, co_spending_wake_at());
 	if (!draining)
 		next = Min(next, co_bulk_due());
 	dlist_foreach(iter, co_flights(CO_FLIGHT_BACKOFF))
@@ -1661,6 +1856,7 @@ run_loop(void)
 			/* What the service has answered by now is paid for. */
 			drive();
 			store_landed(true);
+			co_usage_flush();
 			proc_exit(0);
 		}
 		if (ConfigReloadPending)
@@ -1674,6 +1870,7 @@ run_loop(void)
 
 		if (!draining)
 			take_requests();
+		look_at_budgets();
 		take_queued();
 		look_up_new();
 		end_backoffs();
@@ -1688,6 +1885,7 @@ run_loop(void)
 		step_bulk();
 		co_gate_write();
 		co_outbox_tell();
+		co_usage_tend();
 		co_flights_sweep();
 
 		if (draining &&
@@ -1696,9 +1894,11 @@ run_loop(void)
 			  !co_bulk_uploading()) || co_clock() >= leave_at))
 		{
 			leave = CO_LEAVE_REPLACE;
+			co_usage_flush();
 			proc_exit(0);
 		}
 		show_condition();
+		show_queue();
 		wait_for_something();
 	}
 }
@@ -1733,6 +1933,7 @@ co_worker_main(Datum argument)
 	MemoryContextSwitchTo(turn_context);
 	co_flights_init();
 	co_gate_init();
+	co_spending_init(mine);
 	make_engine();
 	wait_set = co_create_wait_event_set(3);
 	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
