@@ -233,7 +233,8 @@ subtest 'making way' => sub {
 	# RENAME
 	my @emails = hang_calls('one', 3);
 	timed('ALTER DATABASE one RENAME TO uno', 'RENAME');
-	ok(!is_alive($old), 'RENAME: the worker has left');
+	# its last steps come after it has let go of the database
+	ok(defined wait_gone($old, 5), 'RENAME: the worker has left');
 	ok(worker_comes('uno'), 'RENAME: one is back, under the new name');
 	answers('uno', 'valid-1@uno.test');
 	is(status($node, 'calls_in_flight', 'uno'), 0, 'RENAME: nothing is counted in flight');

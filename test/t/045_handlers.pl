@@ -217,8 +217,9 @@ subtest 'what goes wrong' => sub {
 	eventually(q{SELECT count(*) FROM app.log WHERE email = 'valid-b5@x.test'}, 2, 'the neighbour of one that ends the process, by both handlers');
 	eventually(q{SELECT string_agg((role_name = 'app')::text || ' ' || attempts, ', ' ORDER BY role_name = 'app') FROM clearout_outbox o JOIN clearout_handlers h ON h.id = o.handler WHERE email = 'valid-end@x.test' AND failed_at IS NOT NULL},
 		'false 2, true 2', 'both fail');
-	is(sql(q{SELECT o.last_error FROM clearout_outbox o JOIN clearout_handlers h ON h.id = o.handler WHERE email = 'valid-end@x.test' AND role_name = 'app'}),
-		'must be a superuser to terminate superuser process', 'a plain role cannot');
+	# the words depend on the release
+	like(sql(q{SELECT o.last_error FROM clearout_outbox o JOIN clearout_handlers h ON h.id = o.handler WHERE email = 'valid-end@x.test' AND role_name = 'app'}),
+		qr/superuser|permission denied/, 'a plain role cannot');
 	is(sql(q{SELECT clearout_drop_handler('public.ends(clearout_result)')}), 't', 'dropped');
 
 	# Mended, all of it is delivered.
