@@ -201,6 +201,8 @@ typedef struct Look
 	Snapshot	snapshot;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
+	Datum	   *value;			/* of a whole row, columns of others included */
+	bool	   *isnull;
 	MemoryContext context;		/* of all these; an index scan allocates later too */
 } Look;
 
@@ -231,6 +233,8 @@ begin_look(Look *look, Oid table_id, bool *locked)
 	look->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	look->slot = table_slot_create(table, NULL);
 	look->scan = co_index_beginscan(table, look->index, look->snapshot, 1);
+	look->value = palloc(RelationGetNumberOfAttributes(table) * sizeof(Datum));
+	look->isnull = palloc(RelationGetNumberOfAttributes(table) * sizeof(bool));
 	look->context = CurrentMemoryContext;
 }
 
@@ -251,6 +255,8 @@ end_look(Look *look)
 		return;
 	index_endscan(look->scan);
 	ExecDropSingleTupleTableSlot(look->slot);
+	pfree(look->value);
+	pfree(look->isnull);
 	UnregisterSnapshot(look->snapshot);
 	index_close(look->index, AccessShareLock);
 	table_close(look->table, NoLock);
@@ -273,16 +279,15 @@ look_for(Look *look, const char *key, const CoFreshness *accepts, CoRow *best)
 	index_rescan(look->scan, &scankey, 1, NULL, 0);
 	while (next_row(look))
 	{
-		HeapTuple	tuple;
 		CoRow		row;
 		Found		fresh;
 		TimestampTz age;
 
 		/* A copy: it must outlive the buffer pin. */
-		tuple = ExecCopySlotHeapTuple(look->slot);
-		for (int column = 0; column < CO_STORED_COLUMNS; column++)
-			row.value[column] = heap_getattr(tuple, column + 1, look->table->rd_att,
-											 &row.isnull[column]);
+		heap_deform_tuple(ExecCopySlotHeapTuple(look->slot), look->table->rd_att,
+						  look->value, look->isnull);
+		memcpy(row.value, look->value, sizeof(row.value));
+		memcpy(row.isnull, look->isnull, sizeof(row.isnull));
 		fresh = freshness(&row, accepts);
 		if (fresh == FOUND_NOTHING)
 			continue;

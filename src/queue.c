@@ -32,6 +32,7 @@
 #include "outbox.h"
 #include "price.h"
 #include "queue.h"
+#include "remove.h"
 #include "slots.h"
 #include "spending.h"
 
@@ -588,9 +589,10 @@ typedef struct Change
 void
 co_queue_delete(CoCatalog *catalog, const CoQueueRow *rows, int count)
 {
-	Datum	   *priorities = palloc(count * sizeof(Datum));
-	Datum	   *ids = palloc(count * sizeof(Datum));
+	Datum	   *priorities;
+	Datum	   *ids;
 	Datum		values[2];
+	int			removed;
 
 	if (count == 0)
 		return;
@@ -599,6 +601,15 @@ co_queue_delete(CoCatalog *catalog, const CoQueueRow *rows, int count)
 		rows_left = true;
 		return;
 	}
+	removed = co_remove(catalog->queue, rows, count);
+	if (removed >= 0)
+	{
+		rows_left |= removed < count;
+		return;
+	}
+
+	priorities = palloc(count * sizeof(Datum));
+	ids = palloc(count * sizeof(Datum));
 	for (int i = 0; i < count; i++)
 	{
 		priorities[i] = Int32GetDatum(rows[i].priority);

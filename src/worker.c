@@ -80,6 +80,9 @@
 #define LANDING_TIME		INT64CONST(500000)
 #define BULK_PAUSE_LOOK	INT64CONST(60000000)
 #define FORGET_RETRY			INT64CONST(2000000)
+/* So many answers are stored together: their places are free again soon, and
+ * a flush for each such group costs little. */
+#define STORE_GROUP			100
 #define STORE_RETRY			INT64CONST(1000000)
 #define MERGE_FIRST			INT64CONST(1000000)
 #define MERGE_LAST			INT64CONST(30000000)
@@ -1486,6 +1489,7 @@ drive(void)
 static void
 store_landed(bool at_once)
 {
+	int			landed;
 	int			count;
 	CoAnswer  **answers;
 	CoFlight  **flights;
@@ -1497,7 +1501,8 @@ store_landed(bool at_once)
 
 	if (co_forget_landed())
 		look_again_later();
-	count = co_flight_count(CO_FLIGHT_LANDED);
+	landed = co_flight_count(CO_FLIGHT_LANDED);
+	count = at_once || store_retry_at != 0 ? landed : Min(landed, STORE_GROUP);
 	if (count == 0 || (!at_once && store_retry_at != 0 && co_clock() < store_retry_at))
 		return;
 
@@ -1505,6 +1510,8 @@ store_landed(bool at_once)
 	flights = palloc(count * sizeof(CoFlight *));
 	dlist_foreach(iter, co_flights(CO_FLIGHT_LANDED))
 	{
+		if (i == count)
+			break;
 		flights[i] = dlist_container(CoFlight, node, iter.cur);
 		answers[i] = &flights[i]->answer;
 		answers[i]->row = flights[i]->row;
@@ -1531,7 +1538,7 @@ store_landed(bool at_once)
 		ereport(WARNING,
 				(errmsg("clearout: answers cannot be stored: %s", store_reason),
 				 errdetail("%d answers are kept in memory, and no call is made until they are stored.",
-						   count - stored)));
+						   landed - stored)));
 	else if (all && store_retry_at != 0)
 		ereport(LOG, (errmsg("clearout: answers are stored again")));
 	store_retry_at = all ? 0 : co_clock() + STORE_RETRY;
@@ -1539,7 +1546,7 @@ store_landed(bool at_once)
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	mine->answers += stored;
 	co_meter_count(&mine->meter, co_clock(), stored);
-	mine->unstored = count - stored;
+	mine->unstored = all ? 0 : landed - stored;
 	if (spilled)
 		mine->spilled = true;
 	LWLockRelease(co_shared->lock);
@@ -1714,6 +1721,8 @@ time_to_wait(void)
 		next = Min(next, start_at);
 	if (store_retry_at != 0)
 		next = Min(next, store_retry_at);
+	else if (co_flight_count(CO_FLIGHT_LANDED) > 0)
+		next = now;				/* more than one group */
 	if (merge_at != 0)
 		next = Min(next, merge_at);
 	if (draining)
