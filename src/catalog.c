@@ -11,8 +11,10 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_extension.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "catalog.h"
 
@@ -44,14 +46,6 @@ place_of(CoCatalog *catalog, int i)
 	return (Oid *) ((char *) catalog + tables[i].offset);
 }
 
-static void
-fill(Oid schema, CoCatalog *catalog)
-{
-	catalog->schema = schema;
-	for (int i = 0; i < lengthof(tables); i++)
-		*place_of(catalog, i) = get_relname_relid(tables[i].name, schema);
-}
-
 /* The name of a table that is not there; NULL if all are. */
 static const char *
 missing_table(CoCatalog *catalog)
@@ -68,6 +62,47 @@ static bool
 is_complete(CoCatalog *catalog)
 {
 	return missing_table(catalog) == NULL;
+}
+
+/*
+ * What was found last.  It holds until a relation's entry in the catalogs
+ * changes: then we are told at the same moment as the caches that it is from.
+ */
+static CoCatalog known;			/* schema InvalidOid: nothing */
+static uint64 changes = 0;
+
+static void
+forget_known(Datum argument, int cache, uint32 hash)
+{
+	(void) argument;
+	(void) cache;
+	(void) hash;
+	known.schema = InvalidOid;
+	changes++;
+}
+
+static void
+fill(Oid schema, CoCatalog *catalog)
+{
+	static bool registered = false;
+	uint64		before;
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(RELNAMENSP, forget_known, (Datum) 0);
+		registered = true;
+	}
+	if (OidIsValid(schema) && known.schema == schema)
+	{
+		*catalog = known;
+		return;
+	}
+	before = changes;
+	catalog->schema = schema;
+	for (int i = 0; i < lengthof(tables); i++)
+		*place_of(catalog, i) = get_relname_relid(tables[i].name, schema);
+	if (before == changes && is_complete(catalog))
+		known = *catalog;
 }
 
 static void

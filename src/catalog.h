@@ -3,8 +3,9 @@
  *		Where the extension's objects are.
  *
  * Never through search_path: a function knows its own namespace, and a worker
- * looks the extension up in its catalog row.  Nothing is kept over
- * transactions, since ALTER EXTENSION ... SET SCHEMA may come in between.
+ * looks the extension up in its catalog row.  What was found
+ * is kept until any relation's entry changes, since ALTER EXTENSION ... SET
+ * SCHEMA may come in between.
  *-------------------------------------------------------------------------
  */
 #ifndef CO_CATALOG_H

@@ -211,15 +211,18 @@ typedef struct Look
  * locked against readers.
  */
 static void
-begin_look(Look *look, Oid table_id, bool *locked)
+begin_look(Look *look, Oid table_id, bool mostly_empty, bool *locked)
 {
 	Relation	table = table_open(table_id, NoLock);
 
 	memset(look, 0, sizeof(*look));
 	require_columns(table);
 
-	/* An empty file has no need for a look into its index. */
-	if (RelationGetNumberOfBlocks(table) > 0)
+	/*
+	 * An empty file has no need for a look into its index.  That is worth
+	 * asking of a table that nearly always is.
+	 */
+	if (!mostly_empty || RelationGetNumberOfBlocks(table) > 0)
 	{
 		look->index = open_email_index(table);
 		*locked |= look->index == NULL;
@@ -322,7 +325,7 @@ co_lookup(const CoCatalog *catalog, const char *key,
 			any_locked = true;
 			continue;
 		}
-		begin_look(&look, tables[i], &any_locked);
+		begin_look(&look, tables[i], tables[i] == catalog->spill, &any_locked);
 		found = look_for(&look, key, accepts, row);
 		end_look(&look);
 		UnlockRelationOid(tables[i], AccessShareLock);
@@ -348,7 +351,7 @@ co_lookup_remove_fresh(const CoCatalog *catalog, char **keys, int count,
 
 		if (!ConditionalLockRelationOid(tables[i], AccessShareLock))
 			continue;
-		begin_look(&look, tables[i], &locked);
+		begin_look(&look, tables[i], true, &locked);
 		for (int k = 0; look.table != NULL && k < count; k++)
 		{
 			MemoryContext old = MemoryContextSwitchTo(scratch);
