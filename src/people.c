@@ -115,15 +115,16 @@ set_and_free(CoPerson *person, Datum *values, bool *nulls)
 
 /* What the finder has said of whom it found. */
 static void
-read_person(const char *raw, Datum *values, bool *nulls)
+read_person(const char *raw, bool complete, Datum *values, bool *nulls)
 {
 	CoPerson   *person = raw == NULL ? NULL : co_person_read(raw);
 
+	if (person == NULL && !complete)
+		return;
 	if (person == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory"),
-				 errdetail("A finder's answer could not be read.")));
+				 errmsg("a finder's answer is missing, or there is no memory to read it")));
 	set_and_free(person, values, nulls);
 }
 
@@ -137,7 +138,7 @@ utf8_of_jsonb(Datum value)
 
 void
 co_person_fill(const Datum *lookup_values, const bool *lookup_nulls,
-			   const char *raw, Datum *values, bool *nulls)
+			   const char *raw, bool complete, Datum *values, bool *nulls)
 {
 	char	   *key = TextDatumGetCString(lookup_values[CO_LOOKUP_KEY]);
 	char	   *separator = strchr(key, CO_FIND_SEPARATOR);
@@ -168,6 +169,6 @@ co_person_fill(const Datum *lookup_values, const bool *lookup_nulls,
 	{
 		if (raw == NULL && !lookup_nulls[CO_LOOKUP_ANSWER])
 			raw = utf8_of_jsonb(lookup_values[CO_LOOKUP_ANSWER]);
-		read_person(raw, values, nulls);
+		read_person(raw, complete, values, nulls);
 	}
 }

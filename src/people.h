@@ -66,9 +66,11 @@ extern void co_lookup_fill(const char *kind, const char *key,
 /*
  * Fill a row of clearout_people from one of clearout_lookups or its spill with
  * the kind "find".  raw is its answer in UTF-8, or NULL to have it made of the
- * column.  Throws where the content is refused.
+ * column.  Throws where the content is refused.  Where somebody was found, and
+ * the answer is missing or cannot be read, it throws if it must be complete;
+ * else whom is left null.
  */
 extern void co_person_fill(const Datum *lookup_values, const bool *lookup_nulls,
-						   const char *raw, Datum *values, bool *nulls);
+						   const char *raw, bool complete, Datum *values, bool *nulls);
 
 #endif							/* CO_PEOPLE_H */

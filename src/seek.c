@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -18,11 +19,13 @@
 static const Oid update_types[] = {
 	INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID
 };
-/* The key as we write it, so that it is found by that. */
+/* The key as we write it, so that it is found by that.  A row that somebody
+ * has locked is left. */
 static CoStatement update_row =
 {CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET name = $3, domain = $4, queue_id = $5,"
 	" sought_since = $6, next_attempt_at = $7, last_error = NULL"
-	" WHERE priority = $1 AND id = $2",
+	" WHERE (priority, id) IN (SELECT q.priority, q.id FROM %s.clearout_queue AS q"
+	" WHERE q.priority = $1 AND q.id = $2 FOR UPDATE SKIP LOCKED)",
 7, update_types, NULL, ""};
 
 static const Oid insert_types[] = {
@@ -51,6 +54,7 @@ typedef struct Remembering
 {
 	CoFlight   *flight;
 	TimestampTz next_look;
+	bool		left;			/* a row that asks for it does not know */
 	CoQueueRow	row;			/* the one that was written */
 } Remembering;
 
@@ -79,6 +83,15 @@ insert_step(CoCatalog *catalog, Remembering *remembering)
 }
 
 static void
+require_queue(CoCatalog *catalog)
+{
+	if (!ConditionalLockRelationOid(catalog->queue, RowExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"clearout_queue\" is locked")));
+}
+
+static void
 remember_step(CoCatalog *catalog, void *argument)
 {
 	Remembering *remembering = argument;
@@ -88,11 +101,7 @@ remember_step(CoCatalog *catalog, void *argument)
 	Datum		values[7];
 	uint64		updated = 0;
 
-	if (!ConditionalLockRelationOid(catalog->queue, RowExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("table \"clearout_queue\" is locked")));
-
+	require_queue(catalog);
 	split_key(flight, &name, &domain);
 	for (int i = 0; i < flight->row_count; i++)
 	{
@@ -106,23 +115,41 @@ remember_step(CoCatalog *catalog, void *argument)
 		updated += co_execute(catalog, &update_row, values, "       ");
 	}
 
-	/* Somebody may have deleted all of them; what was paid for is sought on. */
+	/*
+	 * Somebody may have locked or deleted all of them; what was paid for is
+	 * sought on.
+	 */
+	remembering->left = updated < flight->row_count;
 	if (updated == 0)
 		insert_step(catalog, remembering);
 }
 
+/* A search that is known to us alone is not to be lost. */
+static void
+remember_unwritten(CoFlight *flight)
+{
+	bool		left;
+
+	if (flight->search == NULL || flight->row_count > 0)
+		return;
+	AbortOutOfAnyTransaction();
+	(void) co_seek_remember(flight, GetCurrentTimestamp(), &left);
+}
+
 bool
-co_seek_remember(CoFlight *flight, TimestampTz next_look)
+co_seek_remember(CoFlight *flight, TimestampTz next_look, bool *left)
 {
 	Remembering remembering = {flight, next_look};
 	CoTrouble	trouble;
 
+	*left = false;
 	if (!co_run(remember_step, &remembering, &trouble))
 	{
 		ereport(LOG, (errmsg("clearout: a search could not be written into the queue: %s",
 							 trouble.message)));
 		return false;
 	}
+	*left = remembering.left;
 	if (remembering.row.id != 0)
 	{
 		remembering.row.kind = CO_QUEUE_FIND;
@@ -134,6 +161,21 @@ co_seek_remember(CoFlight *flight, TimestampTz next_look)
 		co_flight_add_row(flight, &remembering.row);
 	}
 	return true;
+}
+
+void
+co_seek_leave(void)
+{
+	static const CoFlightState states[] = {CO_FLIGHT_WAITING, CO_FLIGHT_QUEUED};
+	dlist_iter	iter;
+
+	dlist_foreach(iter, co_flights(CO_FLIGHT_BACKOFF))
+		remember_unwritten(dlist_container(CoFlight, node, iter.cur));
+	for (int i = 0; i < lengthof(states); i++)
+	{
+		dlist_foreach(iter, co_flights_of(states[i], CO_SERVICE_FIND))
+			remember_unwritten(dlist_container(CoFlight, node, iter.cur));
+	}
 }
 
 void
@@ -165,5 +207,7 @@ co_seek_attach(bool *locked)
 		}
 		for (int i = 0; i < count; i++)
 			co_flight_add_row(flight, &rows[i]);
+		if (count > 0)
+			co_flight_set_progress(flight, CO_PROGRESS_SOUGHT);
 	}
 }

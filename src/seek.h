@@ -17,9 +17,13 @@
 /*
  * Write down that the service seeks on for this flight, and that it is to be
  * asked at next_look how far it has come.  A row that was written for that is
- * the flight's then.  Never throws; false if it could not be written.
+ * the flight's then.  *left: a row that asks for it was locked, and does not
+ * know.  Never throws; false if it could not be written.
  */
-extern bool co_seek_remember(CoFlight *flight, TimestampTz next_look);
+extern bool co_seek_remember(CoFlight *flight, TimestampTz next_look, bool *left);
+
+/* We leave: write down what could not be written so far. */
+extern void co_seek_leave(void);
 
 /*
  * Give flights that are NEW the search that is under way for them.  *locked is

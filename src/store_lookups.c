@@ -127,7 +127,7 @@ write_row(const CoCatalog *catalog, Datum *values, const bool *nulls, const char
 		Datum		person[CO_PERSON_COLUMNS];
 		bool		person_nulls[CO_PERSON_COLUMNS];
 
-		co_person_fill(values, nulls, raw, person, person_nulls);
+		co_person_fill(values, nulls, raw, true, person, person_nulls);
 		to_marks(person_nulls, CO_PERSON_COLUMNS, marks);
 		write_one(catalog, &put_person, &confirm_person, &find_newer_person,
 				  person, marks, "clearout_people");

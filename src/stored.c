@@ -96,7 +96,7 @@ co_stored_find(const CoCatalog *catalog, CoEndpointId endpoint, const char *key,
 		co_key_scan(catalog->lookup_spill, &lookups_shape, lookup_key, visit_lookup,
 					&search, &any_locked);
 		if (search.found && person)
-			co_person_fill(stored->lookup, stored->lookup_null, NULL,
+			co_person_fill(stored->lookup, stored->lookup_null, NULL, false,
 						   stored->person, stored->person_null);
 	}
 	if (locked)

@@ -123,6 +123,7 @@ static bool queue_paused = false;	/* by clearout_pause() */
 static TimestampTz next_due[CO_QUEUE_KINDS] = {DT_NOEND, DT_NOEND};
 static int64 queue_look_at = 0; /* look at all of it again then; 0 = no need */
 static int64 queue_retry_at = 0;	/* it could not be read: not before then */
+static bool rows_behind = false;	/* some ask for a search, and do not know */
 
 static int64 budget_look_at = 0;	/* rows were passed over: look again; 0 = no */
 
@@ -775,9 +776,11 @@ seek_on(CoFlight *flight, const char *queue_id)
 	TimestampTz next_look;
 	TimestampTz until;
 	bool		remembered;
+	bool		left;
 
 	if (flight->search == NULL || strcmp(flight->search, queue_id) != 0)
-		co_flight_set_search(flight, queue_id, flight->asked_at);
+		co_flight_set_search(flight, queue_id,
+							 flight->search == NULL ? flight->asked_at : flight->sought_since);
 	flight->attempts = 0;
 	next_look = co_decide_next_look(flight->sought_since, now);
 	if (next_look == 0)
@@ -794,7 +797,8 @@ seek_on(CoFlight *flight, const char *queue_id)
 		return;
 	}
 
-	remembered = co_seek_remember(flight, next_look);
+	remembered = co_seek_remember(flight, next_look, &left);
+	rows_behind |= left;
 	if (remembered && !co_flight_is_awaited(flight, &until))
 	{
 		for (int i = 0; i < flight->row_count; i++)
@@ -1526,6 +1530,11 @@ store_landed(bool at_once)
 			continue;
 		stored++;
 		answer_stored(flights[i], flights[i]->asked_at);
+		if (flights[i]->search != NULL && rows_behind)
+		{
+			rows_behind = false;
+			look_again_later();
+		}
 		for (int row = 0; row < flights[i]->row_count; row++)
 			co_queue_forget(&flights[i]->row[row]);
 		co_flight_end(flights[i]);
@@ -1838,6 +1847,9 @@ worker_exit(int code, Datum argument)
 		AbortOutOfAnyTransaction();
 		store_landed(true);
 	}
+
+	if (turn_context != NULL)
+		co_seek_leave();
 
 	/*
 	 * The engine goes with the process.  To take it apart could mean to wait

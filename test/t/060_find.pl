@@ -124,6 +124,43 @@ subtest 'a search outlives the worker' => sub {
 	$api->config(find_time => 0);
 };
 
+# The queue is locked when the service says that it seeks on; the worker ends
+# before it is free.
+subtest 'a search that cannot be written down at once' => sub {
+	$api->config(find_time => 8000);
+	my $locker = $node->background_psql('postgres');
+	$locker->query_safe('BEGIN; LOCK TABLE clearout_queue IN EXCLUSIVE MODE');
+	is(find('Somebody Barred', 'corp.test', "timeout => '2s'")->{sqlstate}, 'VC006', 'sought on');
+	is(sql('SELECT count(*) FROM clearout_queue'), 0, 'nothing is written');
+	$locker->query_safe('COMMIT');
+	$locker->quit;
+	my $pid = worker_pid($node);
+	sql("SELECT pg_terminate_backend($pid)");
+	ok(defined wait_gone($pid, 30), 'the worker has left');
+	ok(wait_until(40, sub { sql(q{SELECT count(*) FROM clearout_people WHERE asked_name = 'somebody barred' AND status = 'found'}) eq '1' }), 'found in the end');
+	is(asked('somebody barred|corp.test'), 1, 'by one call');
+	is(sql('SELECT count(*) FROM clearout_queue'), 0, 'nothing is left');
+
+	# somebody holds the row that asks for it
+	$api->config(find_time => 3000);
+	sql(q{SELECT clearout_pause(); SELECT clearout_enqueue_find('Somebody Held', 'corp.test')});
+	$locker = $node->background_psql('postgres');
+	$locker->query_safe('BEGIN; SELECT FROM clearout_queue FOR UPDATE');
+	sql('UPDATE clearout_control SET paused = false; NOTIFY nothing');
+	sql(q{SELECT clearout_enqueue_find('Somebody Wakes', 'corp.test')});
+	$node->reload;
+	$pid = worker_pid($node);
+	sql("SELECT pg_terminate_backend($pid)");
+	ok(wait_until(40, sub { sql(q{SELECT count(*) FROM clearout_people WHERE asked_name = 'somebody held' AND status = 'found'}) eq '1' }), 'held: found');
+	is(asked('somebody held|corp.test'), 1, 'held: by one call');
+	$locker->query_safe('COMMIT');
+	$locker->quit;
+	ok(wait_until(40, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'held: all rows leave')
+	  or diag sql('SELECT * FROM clearout_queue'), sql('SELECT * FROM clearout_status'), sql('SELECT * FROM clearout_control');
+	is(asked('somebody held|corp.test'), 1, 'held: still one call');
+	$api->config(find_time => 0);
+};
+
 subtest 'for tables' => sub {
 	is(sql(q{SELECT count(*) FILTER (WHERE clearout_enqueue_find('Somebody Q' || chr(96 + i), 'Corp.test')) FROM generate_series(1, 20) i}), 20, 'enqueued');
 	is(sql(q{SELECT clearout_enqueue_find('SOMEBODY DOE', 'corp.test')}), 'f', 'needless: an answer is stored');
