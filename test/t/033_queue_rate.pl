@@ -84,7 +84,7 @@ subtest 'interactive before queued' => sub {
 	my $api = ClearoutSandbox->new(limit => 60, window_ms => 4000, window_start => 'aligned', latency => '5..20', credits => 1_000_000);
 
 	begin($api);
-	enqueue(20_000);
+	enqueue(100_000);
 	# two windows to learn
 	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_results') >= 130 }), 'a drain is under way');
 	foreach my $round (1 .. 3)
@@ -110,7 +110,7 @@ subtest 'interactive before queued' => sub {
 		sleep 1;
 	}
 	is($api->stats->{rate_limited}, 0, 'no 429');
-	cmp_ok(sql('SELECT count(*) FROM clearout_queue'), '>', 15_000, 'the queue is still long');
+	cmp_ok(sql('SELECT count(*) FROM clearout_queue'), '>', 95_000, 'the queue is still long');
 	$node->stop;
 };
 
