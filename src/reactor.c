@@ -100,6 +100,7 @@ typedef struct Place
 	bool		exhausted;		/* nothing was left at the last look */
 	int			alone;			/* so many rows are to be called alone */
 	int			batch;			/* rows to take otherwise */
+	bool		was_due;		/* the last one was a row whose time had come */
 } Place;
 
 static List *places = NIL;		/* in TopMemoryContext */
@@ -414,36 +415,58 @@ load_answers(CoCatalog *catalog, Batch *batch)
 	MemoryContextSwitchTo(old);
 }
 
-/* Transaction 1: what there is to do, and a mark that it has begun. */
+/* One of those whose time has come again. */
 static void
-take_step(CoCatalog *catalog, void *argument)
+take_due(CoCatalog *catalog, Batch *batch)
 {
-	Batch	   *batch = argument;
-	TimestampTz now = GetCurrentTimestamp();
 	Datum		values[4];
-	uint64		count;
 
-	set_own_settings();
-
-	/* Those whose time has come again, one by one. */
 	values[0] = Int64GetDatum(batch->handler->id);
-	values[1] = TimestampTzGetDatum(now);
+	values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[2] = Int64GetDatum(co_queue_origin());
 	values[3] = Int32GetDatum(1);
 	keep_rows(batch, co_execute(catalog, &read_due, values, "    "));
 	if (co_execute(catalog, &read_next_due, values, "   ") > 0)
 		batch->next_due = DatumGetTimestampTz(column(0, 1, TIMESTAMPTZOID));
+}
 
-	if (batch->count == 0 && !batch->place->exhausted)
-	{
-		batch->in_order = true;
-		values[1] = Int64GetDatum(batch->place->from);
-		values[3] = Int32GetDatum(batch->wanted);
-		count = co_execute(catalog, &read_range, values, "    ");
-		keep_rows(batch, count);
-		if (count < batch->wanted)
-			batch->place->exhausted = true;
-	}
+/* The next ones by id. */
+static void
+take_next(CoCatalog *catalog, Batch *batch)
+{
+	Datum		values[4];
+	uint64		count;
+
+	if (batch->place->exhausted)
+		return;
+	values[0] = Int64GetDatum(batch->handler->id);
+	values[1] = Int64GetDatum(batch->place->from);
+	values[2] = Int64GetDatum(co_queue_origin());
+	values[3] = Int32GetDatum(batch->wanted);
+	count = co_execute(catalog, &read_range, values, "    ");
+	keep_rows(batch, count);
+	batch->in_order = count > 0;
+	if (count < batch->wanted)
+		batch->place->exhausted = true;
+}
+
+/*
+ * Transaction 1: what there is to do, and a mark that it has begun.  By turns,
+ * so that rows that wait for somebody's lock do not hold up all others.
+ */
+static void
+take_step(CoCatalog *catalog, void *argument)
+{
+	Batch	   *batch = argument;
+	Datum		values[2];
+
+	set_own_settings();
+	if (batch->place->was_due)
+		take_next(catalog, batch);
+	if (batch->count == 0)
+		take_due(catalog, batch);
+	if (batch->count == 0)
+		take_next(catalog, batch);
 	if (batch->count == 0)
 		return;
 
@@ -807,6 +830,7 @@ serve(const CoHandler *handler)
 	next_due = Min(next_due, batch->next_due);
 	if (batch->count == 0)
 		return SERVED_NOTHING;
+	place->was_due = !batch->in_order;
 	if (batch->call.gone)
 		return co_run(end_step, batch, &trouble) || complain(&trouble) ? SERVED_SOME : SERVED_LATER;
 

@@ -205,6 +205,7 @@ subtest 'what the table goes through' => sub {
 	status_of($ids[1], 'catch_all', 'mended, it is written');
 
 	my $session = $node->background_psql('postgres', timeout => 60);
+	my $begin;
 	$id = sql(as('clerk', q{INSERT INTO shop.customer (email) VALUES ('nonsense2') RETURNING id}));
 	$session->query_safe("BEGIN; UPDATE shop.customer SET email = 'valid-held\@watch.test' WHERE id = $id");
 	sql(q{SELECT clearout_verify('valid-held@watch.test')});
@@ -214,6 +215,21 @@ subtest 'what the table goes through' => sub {
 	$session->query_safe('COMMIT');
 	$session->quit;
 	status_of($id, 'valid', 'it is waited for');
+
+	# Rows that somebody holds do not keep the others waiting.
+	$session = $node->background_psql('postgres', timeout => 60);
+	@ids = split /\n/, sql(as('clerk', q{INSERT INTO shop.customer (name, email) SELECT 'held', 'valid-many' || i || '@watch.test' FROM generate_series(1, 10) i RETURNING id}));
+	status_of($_, 'valid', 'a row') foreach @ids;
+	$session->query_safe(q{BEGIN; UPDATE shop.customer SET name = 'held' WHERE name = 'held'});
+	sql(q{UPDATE clearout_results SET status = 'other' WHERE email LIKE 'valid-many%'; INSERT INTO clearout_outbox (handler, email) SELECT h.id, r.email FROM clearout_results r, clearout_handlers h WHERE r.email LIKE 'valid-many%'; SELECT clearout_retry_handlers()});
+	eventually(q{SELECT count(*) FROM clearout_outbox WHERE next_attempt_at IS NOT NULL}, 10, 'ten rows are held');
+	$begin = time;
+	$id = sql(as('clerk', q{INSERT INTO shop.customer (email) VALUES ('valid-free@watch.test') RETURNING id}));
+	status_of($id, 'valid', 'another one is not');
+	cmp_ok(time - $begin, '<', 4, 'soon');
+	$session->query_safe('COMMIT');
+	$session->quit;
+	status_of($ids[9], 'other', 'those follow');
 
 	# Triggers of its owner run as he.
 	$node->safe_psql('postgres', as('shop', q{CREATE TABLE shop.log (who name);
