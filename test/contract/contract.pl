@@ -207,6 +207,10 @@ JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.ref
 WHERE e.extname = 'clearout' AND p.procost >= 1000000
 SQL
 my @rows = rows();
+
+# What clearout leaves out on purpose.
+my %left_out = map { $_ => 1 } map { @{ $_->{endpoints} } } grep { $_->{name} eq '-' } @rows;
+@rows = grep { $_->{name} ne '-' } @rows;
 my %rowed = map { ($_->{name} =~ s/:.*//r) => 1 } @rows;
 is(join(' ', grep { !$rowed{$_} } sort @dear), '', 'every function that calls the service is in the table');
 cmp_ok(scalar @dear, '>', 0, 'there are such functions');
@@ -244,7 +248,7 @@ cmp_ok($run, '>', 0, 'something was run');
 
 my $stats = $api->stats;
 my @untouched = grep { !$stats->{by_endpoint}{$_} } sort keys %{ $stats->{by_endpoint} };
-is("@untouched", '', 'every endpoint was touched');
+is("@untouched", join(' ', sort keys %left_out), 'every endpoint was touched, but those that are left out');
 
 # A failure keeps the contract too.
 $api->config(credits => 0);

@@ -108,12 +108,13 @@ account_daily_left(Account *account)
 }
 
 void
-account_charge(Account *account, int64_t credits)
+account_charge(Account *account, Service service, int64_t credits)
 {
 	/* other calls may have used them up since they were looked at */
 	account->credits = account->credits > credits ? account->credits - credits : 0;
 	account->charged += credits;
-	account->daily_used++;
+	if (service == SERVICE_VERIFY)
+		account->daily_used++;
 }
 
 int64_t

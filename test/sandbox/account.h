@@ -47,7 +47,8 @@ extern Account *account_authenticate(const char *authorization);
 
 extern void account_rate(Account *account, Service service, bool count, Rate *rate);
 extern int64_t account_daily_left(Account *account);	/* -1 = no limit */
-extern void account_charge(Account *account, int64_t credits);
+/* The daily limit is one of paid verifications alone. */
+extern void account_charge(Account *account, Service service, int64_t credits);
 extern int64_t account_next_day(void);	/* wall clock, ms */
 
 /* Back to the credits and limits of the settings, with fresh windows. */

@@ -174,6 +174,7 @@ work(void *arg)
 	{
 		list->state = LIST_RUNNING;
 		list->began = start;
+		seen_expect(&list->seen, (size_t) list->rows);
 	}
 	if (list->state == LIST_CANCELLING && start < list->unlock)
 	{

@@ -6,6 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -303,6 +304,8 @@ main(int argc, char **argv)
 		if (!account_by_token(tokens[i]))
 			account_add(tokens[i]);
 
+	/* by default this grows, and large blocks then leave holes behind */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);

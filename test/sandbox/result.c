@@ -275,7 +275,7 @@ charge(List *list, const char *key, int credits)
 {
 	if (credits == 0 || !seen_add(&list->seen, key))
 		return 0;
-	account_charge(list->account, credits);
+	account_charge(list->account, list->kind == LIST_FIND ? SERVICE_FIND : SERVICE_VERIFY, credits);
 	stats.charged += credits;
 	list->charged += credits;
 	return credits;

@@ -43,7 +43,7 @@ on_timer(void *arg)
 		search->ended = clock_wall_ms();
 		if (person.credits > 0)
 		{
-			account_charge(search->account, person.credits);
+			account_charge(search->account, SERVICE_FIND, person.credits);
 			stats.charged += person.credits;
 		}
 		timer_set(&search->timer, clock_ms() + settings.queue_life);

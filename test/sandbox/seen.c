@@ -39,11 +39,11 @@ seek(const Seen *seen, uint64_t hash)
 }
 
 static void
-grow(Seen *seen)
+grow(Seen *seen, size_t nplaces)
 {
 	Seen		old = *seen;
 
-	seen->nplaces = old.nplaces ? old.nplaces * 2 : 256;
+	seen->nplaces = nplaces;
 	seen->places = need(seen->nplaces * sizeof(*seen->places));
 	memset(seen->places, 0, seen->nplaces * sizeof(*seen->places));
 	for (size_t i = 0; i < old.nplaces; i++)
@@ -52,14 +52,32 @@ grow(Seen *seen)
 	free(old.places);
 }
 
+/* Three of four places may be used. */
+static bool
+is_full(const Seen *seen, size_t count)
+{
+	return count * 4 > seen->nplaces * 3;
+}
+
+void
+seen_expect(Seen *seen, size_t count)
+{
+	size_t		nplaces = 256;
+
+	while (is_full(&(Seen) {.nplaces = nplaces}, count))
+		nplaces *= 2;
+	if (nplaces > seen->nplaces)
+		grow(seen, nplaces);
+}
+
 bool
 seen_add(Seen *seen, const char *string)
 {
 	uint64_t	hash = hash64(string);
 	uint64_t   *place;
 
-	if ((seen->used + 1) * 4 > seen->nplaces * 3)
-		grow(seen);
+	if (is_full(seen, seen->used + 1))
+		grow(seen, seen->nplaces ? seen->nplaces * 2 : 256);
 	place = seek(seen, hash);
 	if (*place != 0)
 		return false;

@@ -19,6 +19,9 @@ typedef struct Seen
 	size_t		used;
 } Seen;
 
+/* Makes room for so many at once. */
+extern void seen_expect(Seen *seen, size_t count);
+
 /* Adds it; false if it was there.  Capitals are as small letters. */
 extern bool seen_add(Seen *seen, const char *string);
 extern void seen_free(Seen *seen);

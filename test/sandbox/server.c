@@ -343,7 +343,7 @@ count_subject(Call *call)
 void
 call_charge(Call *call, int64_t credits)
 {
-	account_charge(call->account, credits);
+	account_charge(call->account, call->route->service, credits);
 	stats.charged += credits;
 	if (call->counted && call->epoch == table_epoch(call->table))
 		table_at(call->table, call->count)->charged += (uint32_t) credits;

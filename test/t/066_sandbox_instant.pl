@@ -49,7 +49,10 @@ subtest 'finder' => sub {
 	is($api->stats->{credits}, $before, 'free of charge');
 	is(code(find($_, 'x.test')), 1088, "unsupported: $_") foreach 'J4ne', 'jane@doe', '!?', '{}';
 	is(code(find("Jos\x{e9} O'Neill-Smith, Jr.", 'somebody.test')), 'HTTP 200 success', 'supported');
-	$api->config(credits => 3);
+	$api->config(daily_limit => 5);
+	find('Somebody Else', 'x.test');
+	is($api->stats->{tokens}[0]{daily_left}, 5, 'the daily limit is for verifications');
+	$api->config(daily_limit => undef, credits => 3);
 	$answer = find('Somebody', 'x.test');
 	is($answer->{status} . code($answer), '4021099', 'not enough credits');
 	$api->config(credits => 1000);
