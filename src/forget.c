@@ -64,8 +64,13 @@ static CoStatement statements[] = {
 		   " WHERE (%s.clearout_normalize(email) = ANY ($1) OR emails && $1) AND $2 IS NULL"),
 	FORGET(CO_TABLE_LOOKUPS, "DELETE FROM %s.clearout_lookups"
 		   " WHERE " OF_ADDRESS " AND key = ANY ($1) AND " ASKED_UNTIL),
+	/* There a person's addresses are in the answer alone. */
 	FORGET(CO_TABLE_LOOKUP_SPILL, "DELETE FROM %s.clearout_lookup_spill"
-		   " WHERE " OF_ADDRESS " AND key = ANY ($1) AND " ASKED_UNTIL)
+		   " WHERE (" OF_ADDRESS " AND key = ANY ($1) OR kind = 'find' AND EXISTS ("
+		   "SELECT FROM jsonb_path_query(answer, '$.emails[*].email_address') AS e (address)"
+		   " WHERE e.address #>> '{}' = ANY ($1)"
+		   " OR %s.clearout_normalize(e.address #>> '{}') = ANY ($1)))"
+		   " AND " ASKED_UNTIL)
 };
 
 static const Oid note_types[] = {TEXTARRAYOID};
@@ -140,6 +145,7 @@ static CoStatement expiries[] = {
 	EXPIRE(CO_TABLE_SPILL, "clearout_spill", "greatest(verified_at, asked_at, attempted_at)"),
 	EXPIRE(CO_TABLE_PEOPLE, "clearout_people", "greatest(found_at, asked_at)"),
 	EXPIRE(CO_TABLE_LOOKUPS, "clearout_lookups", "greatest(answered_at, asked_at)"),
+	EXPIRE(CO_TABLE_LOOKUP_SPILL, "clearout_lookup_spill", "greatest(answered_at, asked_at)"),
 	EXPIRE(CO_TABLE_QUEUE, "clearout_queue", "failed_at")
 };
 

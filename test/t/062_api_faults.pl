@@ -136,6 +136,23 @@ subtest 'what stands in the way' => sub {
 	is(sql(q{SELECT count(*) FROM clearout_people WHERE asked_name LIKE 'somebody %' AND (email IS NULL OR emails IS NULL OR full_name IS NULL)}), 0, 'complete, by either way');
 };
 
+# What waits aside is forgotten, and expires, as well.
+subtest 'forget what is aside' => sub {
+	sql(q{ALTER TABLE clearout_people ADD CONSTRAINT refused CHECK (asked_domain <> 'forget.test');
+		ALTER TABLE clearout_lookups ADD CONSTRAINT refused CHECK (key <> 'a@forget.test' AND key <> 'forget.test')});
+	my $email = sql(q{SELECT (clearout_find('Many Doe', 'forget.test')).emails[2]});
+	sql(q{SELECT clearout_is_business('a@forget.test')});
+	sql(q{SELECT clearout_whois('forget.test')});
+	is(sql('SELECT count(*) FROM clearout_lookup_spill'), 3, 'aside');
+	sql('SELECT clearout_forget(upper($$' . $email . '$$))');
+	is(sql(q{SELECT string_agg(kind, ',' ORDER BY kind) FROM clearout_lookup_spill}), 'business,whois', 'a person is forgotten by one of the addresses');
+	sql(q{SELECT clearout_forget('A@forget.test')});
+	is(sql(q{SELECT string_agg(kind, ',') FROM clearout_lookup_spill}), 'whois', 'a check by its address');
+	sql(q{SELECT clearout_expire('0')});
+	is(sql('SELECT count(*) FROM clearout_lookup_spill'), 0, 'the rest expires');
+	sql(q{ALTER TABLE clearout_people DROP CONSTRAINT refused; ALTER TABLE clearout_lookups DROP CONSTRAINT refused});
+};
+
 # An older answer does not replace a newer one.
 subtest 'which answer wins' => sub {
 	my %answer = (emails => [ { email_address => 'new@corp.test' } ], found_on => '2024-01-02T00:00:00.000Z');
