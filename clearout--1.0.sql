@@ -1092,6 +1092,45 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE;
 COMMENT ON FUNCTION clearout_bulk_resolve(bigint, integer, text) IS
 'decide about a part that is held because the answer to its upload was lost: the list with this id is its list; null: upload it again, which may be charged twice';
 
+CREATE FUNCTION clearout_import(
+	csv text,
+	verified_at timestamptz DEFAULT NULL,
+	OUT rows bigint,
+	OUT stored bigint,
+	OUT left_out bigint,
+	OUT reason text)
+RETURNS record
+AS 'MODULE_PATHNAME', 'clearout_import'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION clearout_import(text, timestamptz) IS
+'store the verdicts of a result file downloaded from the Clearout app, as of the time that each was verified, or verified_at where it does not tell';
+
+CREATE FUNCTION clearout_import(
+	csv bytea,
+	verified_at timestamptz DEFAULT NULL,
+	OUT rows bigint,
+	OUT stored bigint,
+	OUT left_out bigint,
+	OUT reason text)
+RETURNS record
+AS 'MODULE_PATHNAME', 'clearout_import_bytes'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION clearout_import(bytea, timestamptz) IS
+'the same for a file as bytes, in UTF-8';
+
+CREATE FUNCTION clearout_import_file(
+	path text,
+	verified_at timestamptz DEFAULT NULL,
+	OUT rows bigint,
+	OUT stored bigint,
+	OUT left_out bigint,
+	OUT reason text)
+RETURNS record
+AS 'MODULE_PATHNAME', 'clearout_import_file'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION clearout_import_file(text, timestamptz) IS
+'the same for a file on the server; for members of pg_read_server_files';
+
 CREATE PROCEDURE clearout_wait(
 	job bigint,
 	every interval DEFAULT '10 seconds',
@@ -1193,7 +1232,9 @@ REVOKE ALL ON clearout_jobs_data, clearout_parts, clearout_spool, clearout_jobs 
 REVOKE ALL ON FUNCTION clearout_bulk_verify(text, interval, text, boolean),
 	clearout_bulk_verify(text[], interval, text, boolean),
 	clearout_bulk_cancel(bigint), clearout_bulk_remove(bigint, boolean),
-	clearout_bulk_resolve(bigint, integer, text) FROM PUBLIC;
+	clearout_bulk_resolve(bigint, integer, text),
+	clearout_import(text, timestamptz), clearout_import(bytea, timestamptz),
+	clearout_import_file(text, timestamptz) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE clearout_wait(bigint, interval, interval) FROM PUBLIC;
 GRANT SELECT ON clearout_jobs TO pg_monitor;
 
@@ -2371,6 +2412,11 @@ BEGIN
 			('FUNCTION', 'clearout_bulk_resolve(bigint, integer, text)'),
 			('PROCEDURE', 'clearout_wait(bigint, interval, interval)')) AS b (k, t)
 	WHERE what IN ('enqueue', 'admin')
+	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
+	FROM unnest(ARRAY['clearout_import(text, timestamptz)', 'clearout_import(bytea, timestamptz)',
+					  'clearout_import_file(text, timestamptz)']) AS t
+	WHERE what = 'admin'
 	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.clearout_jobs', schema_name)
 	WHERE what IN ('enqueue', 'read', 'admin')

@@ -44,6 +44,7 @@
 #include "guc.h"
 #include "retry.h"
 #include "session.h"
+#include "spending.h"
 
 /* Parts worked on at once; the others wait in the table. */
 #define ACTIVE_MAX		16
@@ -62,6 +63,7 @@
 #define LISTS_RETRY		(15 * SECOND)	/* the service has too many lists */
 #define LOCKED_RETRY	(SECOND / 5)
 #define LOCKED_LAST		(5 * SECOND)
+#define BUDGET_LOOK		(60 * SECOND)	/* budgets may have been raised */
 #define WAITING_RETRY	(600 * SECOND)
 
 #define RESULT_ATTEMPTS	20		/* the result is not there, or not to be had */
@@ -69,7 +71,7 @@
 
 /* Time that a batch may spend on waiting for others' row locks. */
 #define ROW_LOCK_TIMEOUT	"20ms"
-#define ROW_LOCK_BUDGET		200000	/* microseconds */
+#define ROW_LOCK_BUDGET		400000	/* microseconds */
 
 static const char csv_header[] = "Email\n";
 static const char boundary[] = "----clearout7f4c1be02d9a5e36";
@@ -87,6 +89,8 @@ typedef struct Active
 	bool		counted;		/* begin_call() has counted it ... */
 	bool		costs;
 	CoTicket	ticket;
+
+	CoCharge	charge;			/* what the list may cost, once it is sent */
 
 	/* the upload */
 	bool		measured;		/* its length is known */
@@ -110,6 +114,7 @@ typedef struct Active
 	CoImport   *import;
 	bool		complete;		/* the whole file has come */
 	bool		pending;		/* there may be rows in what has come */
+	bool		enough;			/* however few rows it has */
 	bool		unstored;		/* a batch waits to be stored */
 	bool		parsed;			/* ... and is parsed */
 	int64		locked_since;
@@ -145,7 +150,17 @@ make_active(const CoPart *part)
 
 	a->part = *part;
 	a->due = co_clock();
+	/* what a predecessor has sent */
+	if (part->state >= CO_PART_UPLOADING && part->state <= CO_PART_DOWNLOADING)
+		co_spending_begin_list(&a->charge, part->role, part->rows);
 	return a;
+}
+
+/* The list is over, and has cost so much, as far as we can tell. */
+static void
+end_charge(Active *a)
+{
+	co_spending_end(&a->charge, "", (int) a->part.credits);
 }
 
 static void
@@ -193,6 +208,7 @@ drop_active(const CoBulkHost *host, int number)
 	uncount(host, a);
 	end_transfer(host->http, a);
 	end_import(a);
+	end_charge(a);
 	pfree(a);
 	active[number] = active[--active_count];
 }
@@ -368,6 +384,7 @@ begin_upload(const CoBulkHost *host, Active *a)
 	CoHttpRequest request = {0};
 	CoOutcome	outcome = {0};
 	char	   *type;
+	const char *refusal;
 	int64		when;
 
 	for (int i = 0; i < active_count; i++)
@@ -381,6 +398,16 @@ begin_upload(const CoBulkHost *host, Active *a)
 	if (!host->may_begin)
 	{
 		a->due = INT64_MAX;		/* there is news when that is over */
+		return;
+	}
+	refusal = co_spending_hindrance(next.rows);
+	if (refusal == NULL && !co_spending_allows(next.role, next.rows))
+		refusal = co_spending_refusal(next.role);
+	if (refusal != NULL)
+	{
+		strlcpy(next.error, refusal, sizeof(next.error));
+		if (strcmp(next.error, a->part.error) == 0 || save(a, &next))
+			a->due = Min(co_spending_wake_at(), co_clock() + BUDGET_LOOK);
 		return;
 	}
 	if (!host->begin_call(true, &a->ticket, &when))
@@ -418,7 +445,10 @@ begin_upload(const CoBulkHost *host, Active *a)
 		a->position = 0;
 		a->sent = 0;
 		if (co_http_start_stream(host->http, &request, &a->transfer, &outcome))
+		{
+			co_spending_begin_list(&a->charge, a->part.role, a->part.rows);
 			return;
+		}
 		a->transfer = NULL;
 	}
 
@@ -509,6 +539,7 @@ upload_landed(Active *a, const CoBulkAnswer *answer, const CoOutcome *outcome, c
 		return;
 	}
 
+	end_charge(a);
 	next.state = CO_PART_SPOOLED;
 	next.file_name[0] = '\0';
 	next.uploaded_at = 0;
@@ -602,6 +633,7 @@ lists_landed(Active *a, const CoBulkAnswer *answer, const CoOutcome *outcome, co
 	{
 		ereport(LOG, (errmsg("clearout: bulk job %lld, part %d: the service does not have the list, it is uploaded again",
 							 (long long) next.job, next.part)));
+		end_charge(a);
 		next.state = CO_PART_SPOOLED;
 		next.file_name[0] = '\0';
 		next.uploaded_at = 0;
@@ -845,7 +877,8 @@ after_batch(const Active *a)
 	const CoImport *import = a->import;
 	CoPart		next = a->part;
 
-	next.bytes_stored = co_import_place(import);
+	/* what was read before is passed over */
+	next.bytes_stored = Max(next.bytes_stored, co_import_place(import));
 	next.rows_read += import->read;
 	next.rows_answered += import->count;
 	next.rows_undone += import->undone;
@@ -931,7 +964,9 @@ file_ends(Active *a)
 	CoPart		next = a->part;
 
 	/* Fewer rows than were sent: perhaps it was cut, and that is all we got. */
-	if (rows < a->part.rows && !a->part.cancelled && a->part.attempts < SHORT_ATTEMPTS)
+	if (rows >= a->part.rows || a->part.cancelled || a->part.attempts >= SHORT_ATTEMPTS)
+		a->enough = true;
+	if (!a->enough)
 	{
 		end_import(a);
 		try_again(a, psprintf("the result has %lld rows of %d: it is fetched again",
@@ -1020,10 +1055,11 @@ import_step(const CoBulkHost *host, Active *a)
 static CoPartState
 final_state(const CoPart *part)
 {
+	if (part->cancelled && part->list_id[0] == '\0')
+		return CO_PART_CANCELLED;
 	if (part->error[0] != '\0')
 		return CO_PART_FAILED;
-	return part->cancelled && (part->cancel_sent || part->list_id[0] == '\0') ?
-		CO_PART_CANCELLED : CO_PART_DONE;
+	return part->cancelled && part->cancel_sent ? CO_PART_CANCELLED : CO_PART_DONE;
 }
 
 /* Positions go up to where the spool ended, whatever has left it since. */
@@ -1100,9 +1136,11 @@ advance(const CoBulkHost *host, Active *a)
 	/* What needs no call. */
 	if (a->part.held)
 	{
-		/* only a job that was cancelled comes here: then it is given up */
 		CoPart		next = a->part;
 
+		a->due = INT64_MAX;
+		if (!a->part.cancelled)
+			return;				/* a user decides */
 		next.held = false;
 		next.state = CO_PART_STORED;
 		(void) save(a, &next);
@@ -1296,8 +1334,12 @@ look_at_tables(const CoBulkHost *host)
 			if (a->part.cancelled != parts[j].cancelled || a->due == INT64_MAX)
 				a->due = co_clock();
 			a->part.cancelled = parts[j].cancelled;
-			if (a->part.state == CO_PART_SPOOLED)
+			if (a->part.state == CO_PART_SPOOLED && a->transfer == NULL)
+			{
+				/* what has held it up may be over */
 				a->part.rows = parts[j].rows;
+				a->due = Min(a->due, co_clock());
+			}
 		}
 	}
 }

@@ -41,6 +41,7 @@
 #include "bulk_import.h"
 #include "convert.h"
 #include "outbox.h"
+#include "worker.h"
 
 #define ROWS_NAME "clearout_import_rows"
 
@@ -632,6 +633,9 @@ co_import_store(CoCatalog *catalog, CoImport *import, int from, int to)
 	}
 	hide_rows(relation);
 
+	/* what a user imports is news to nobody */
+	if (!co_am_worker)
+		return;
 	emails = palloc((to - from) * sizeof(Datum));
 	for (int i = from; i < to; i++)
 		emails[i - from] = import->row[i].value[CO_COL_EMAIL];

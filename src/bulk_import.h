@@ -56,7 +56,7 @@ typedef struct CoImport
 	int			broken;			/* rows of the batch that were not understood ... */
 	int			unsplit;		/* ... of these, that are no record at all */
 	int			undone;
-	const char *why_broken;		/* the first of them; NULL: none */
+	const char *why_broken;		/* the first of them, a constant; NULL: none */
 	int			read;			/* all rows of the batch */
 	int			verdicts;		/* answers but unknown ones */
 } CoImport;

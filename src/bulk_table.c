@@ -99,7 +99,8 @@ text_column(uint64 row, int number, char *copy, size_t size)
 	" p.held, p.cancel_sent, p.uploaded_at, p.percent, p.file_bytes, p.bytes_stored," \
 	" p.rows_read, p.rows_answered, p.rows_undone, p.rows_broken, p.broken, p.rows_cleared," \
 	" p.rows_unanswered, p.credits, p.attempts, p.error," \
-	" j.kind, j.optimize, j.remove_list, j.from_queue, j.cancelled_at IS NOT NULL, j.created_at"
+	" j.kind, j.optimize, j.remove_list, j.from_queue, j.cancelled_at IS NOT NULL, j.created_at," \
+	" j.requested_by::text"
 
 static const Oid load_types[] = {INT8OID, INT4OID};
 static CoStatement load_parts =
@@ -163,6 +164,7 @@ read_part(uint64 row, CoPart *part)
 	part->from_queue = bool_column(row, 27);
 	part->cancelled = bool_column(row, 28);
 	part->created_at = time_column(row, 29);
+	text_column(row, 30, part->role, sizeof(part->role));
 }
 
 typedef struct Loading
@@ -508,17 +510,19 @@ co_bulk_check(CoImport *import, int record, CoTrouble *trouble)
 /* ---------- forgetting ---------- */
 
 static const Oid origin_type[] = {INT8OID, INT4OID};
+static CoStatement removed_job =
+{CO_TABLE_JOBS, "SELECT job FROM %s.clearout_jobs_data WHERE removed_at IS NOT NULL"
+	" AND origin = $1 LIMIT $2", 2, origin_type, NULL, ""};
+
+/* Of one job, by key: the spool may be full of the rows of others. */
 static CoStatement delete_spool =
 {CO_TABLE_JOBS, "DELETE FROM %s.clearout_spool WHERE (job, part, position) IN"
-	" (SELECT s.job, s.part, s.position FROM %s.clearout_spool AS s"
-	" JOIN %s.clearout_jobs_data AS j USING (job)"
-	" WHERE j.removed_at IS NOT NULL AND j.origin = $1 LIMIT $2)", 2, origin_type, NULL, ""};
+	" (SELECT s.job, s.part, s.position FROM %s.clearout_spool AS s WHERE s.job = $1 LIMIT $2)",
+2, origin_type, NULL, ""};
 
-static CoStatement delete_jobs =
-{CO_TABLE_JOBS, "WITH gone AS (DELETE FROM %s.clearout_jobs_data"
-	" WHERE removed_at IS NOT NULL AND origin = $1 RETURNING job)"
-	" DELETE FROM %s.clearout_parts AS p USING gone WHERE p.job = gone.job",
-1, origin_type, NULL, ""};
+static CoStatement delete_job =
+{CO_TABLE_JOBS, "WITH parts AS (DELETE FROM %s.clearout_parts WHERE job = $1)"
+	" DELETE FROM %s.clearout_jobs_data WHERE job = $1", 1, origin_type, NULL, ""};
 
 typedef struct Removing
 {
@@ -536,12 +540,13 @@ removal_step(CoCatalog *catalog, void *argument)
 	removing->list = co_execute(catalog, &next_removal, values, "  ") > 0;
 	if (removing->list)
 		read_part(0, removing->part);
-	else
+	else if (co_execute(catalog, &removed_job, values, "  ") > 0)
 	{
+		values[0] = Int64GetDatum(int8_column(0, 1));
 		values[1] = Int32GetDatum(DELETE_ROWS);
-		removing->busy = co_execute(catalog, &delete_spool, values, "  ") > 0;
-		if (!removing->busy)
-			(void) co_execute(catalog, &delete_jobs, values, " ");
+		if (co_execute(catalog, &delete_spool, values, "  ") == 0)
+			(void) co_execute(catalog, &delete_job, values, " ");
+		removing->busy = true;
 	}
 }
 

@@ -61,6 +61,7 @@ typedef struct CoPart
 
 	/* of the job */
 	CoBulkKind	kind;
+	char		role[NAMEDATALEN];	/* who ordered it */
 	char		optimize[32];
 	bool		remove_list;
 	bool		from_queue;

@@ -121,7 +121,8 @@ typedef struct CoSocket
 	bool		ours;			/* from open_socket() until close_socket() */
 	bool		present;		/* in the epoll set ... */
 	uint32_t	events;			/* ... for these events */
-	uint32_t	wanted;			/* what curl waits for; 0: idle */
+	uint32_t	wanted;			/* what curl waits for; 0: idle, or ... */
+	struct CoTransfer *download;	/* ... the download on it waits for its owner */
 } CoSocket;
 
 typedef struct CoTransfer
@@ -395,13 +396,30 @@ socket_deregister(CoHttp *http, int fd, CoSocket *entry)
 
 /*
  * A download may wait for its owner: its connection is not idle then, and what
- * comes in on it is wanted.  When that is over is not told apart here, so
- * transfer_finish() says when the connection is really idle.
+ * comes in on it is wanted.  So it is marked, by before_request(); curl need
+ * not tell us of its socket before it stands still.  When that is over is not
+ * told apart either: transfer_finish() says when the connection is idle.
  */
 static bool
 transfer_stands_still(const CoTransfer *transfer)
 {
 	return transfer != NULL && transfer->in_flight && transfer->download_max != 0;
+}
+
+/* The download on this socket is over. */
+static void
+socket_release(CoHttp *http, const CoTransfer *transfer)
+{
+	for (int fd = 0; fd < http->nsockets && transfer->download_max != 0; fd++)
+	{
+		CoSocket   *entry = &http->sockets[fd];
+
+		if (entry->download != transfer)
+			continue;
+		entry->download = NULL;
+		if (entry->ours && entry->wanted == 0)
+			(void) socket_register(http, fd, entry, EPOLLIN);
+	}
 }
 
 /* CURLMOPT_SOCKETFUNCTION */
@@ -432,7 +450,8 @@ socket_wanted(CURL *easy, curl_socket_t fd, int what, void *userdata,
 
 	if (entry->wanted != 0)
 		(void) socket_register(http, fd, entry, entry->wanted);
-	else if (!entry->ours || transfer_stands_still((CoTransfer *) private))
+	else if (!entry->ours || entry->download != NULL ||
+			 transfer_stands_still((CoTransfer *) private))
 		socket_deregister(http, fd, entry);
 	else if (entry->present)
 		(void) socket_register(http, fd, entry, EPOLLIN);
@@ -555,6 +574,32 @@ close_socket(void *userdata, curl_socket_t fd)
 
 #if HAVE_PREREQ
 
+/* Mark the socket of a download, known by its local port. */
+static void
+socket_mark(CoTransfer *transfer, int port)
+{
+	CoHttp	   *http = transfer->http;
+
+	for (int fd = 0; fd < http->nsockets; fd++)
+	{
+		CoSocket   *entry = &http->sockets[fd];
+		struct sockaddr_storage address;
+		socklen_t	length = sizeof(address);
+
+		if (!entry->ours || getsockname(fd, (struct sockaddr *) &address, &length) != 0)
+			continue;
+		if ((address.ss_family == AF_INET &&
+			 ntohs(((struct sockaddr_in *) &address)->sin_port) == port) ||
+			(address.ss_family == AF_INET6 &&
+			 ntohs(((struct sockaddr_in6 *) &address)->sin6_port) == port))
+		{
+			entry->download = transfer;
+			if (entry->wanted == 0)
+				socket_deregister(http, fd, entry);
+		}
+	}
+}
+
 /*
  * CURLOPT_PREREQFUNCTION: there is a connection, and the request is about to
  * be sent on it; perhaps for the second time.
@@ -569,11 +614,12 @@ before_request(void *userdata, char *remote, char *local, int remote_port,
 	(void) remote;
 	(void) local;
 	(void) remote_port;
-	(void) local_port;
 
 	transfer_resolved(transfer);
 	if (transfer_repeated(transfer))
 		return CURL_PREREQFUNC_ABORT;
+	if (transfer->download_max != 0)
+		socket_mark(transfer, local_port);
 	(void) curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &size);
 	transfer->attempts++;
 	transfer->size_before = size;
@@ -1067,15 +1113,7 @@ transfer_finish(CoTransfer *transfer, CURLcode result)
 	}
 
 	(void) curl_multi_remove_handle(http->multi, transfer->easy);
-	if (transfer_stands_still(transfer))
-	{
-		curl_socket_t fd = CURL_SOCKET_BAD;
-
-		(void) curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd);
-		if (fd >= 0 && fd < http->nsockets && http->sockets[fd].ours &&
-			http->sockets[fd].wanted == 0)
-			(void) socket_register(http, fd, &http->sockets[fd], EPOLLIN);
-	}
+	socket_release(http, transfer);
 	transfer->in_flight = false;
 	transfer->hungry = false;
 	transfer->paused = false;
@@ -1752,6 +1790,7 @@ co_http_abandon(CoHttp *http, CoHttpTransfer *transfer)
 	if (transfer->in_flight)
 	{
 		(void) curl_multi_remove_handle(http->multi, transfer->easy);
+		socket_release(http, transfer);
 		transfer->in_flight = false;
 		transfer_resolved(transfer);
 		http->active--;
@@ -1798,7 +1837,9 @@ socket_ready(CoHttp *http, int fd, uint32_t events)
 
 	if (entry->wanted == 0)
 	{
-		(void) shutdown(fd, SHUT_RDWR);
+		/* a download that waits for its owner, not an idle connection */
+		if (entry->download == NULL)
+			(void) shutdown(fd, SHUT_RDWR);
 		socket_deregister(http, fd, entry);
 		return;
 	}

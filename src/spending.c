@@ -404,15 +404,14 @@ co_spending_wake_at(void)
 
 /* ---------- spending ---------- */
 
-void
-co_spending_begin(CoCharge *charge, const char *role, CoEndpointId endpoint)
+static void
+begin(CoCharge *charge, const char *role, CoService service, int price)
 {
 	CoSpender  *spender = spender_of(role);
-	int			price = co_price_most(endpoint);
 
 	Assert(charge->spender == NULL);
 	charge->spender = spender;
-	charge->service = co_endpoints[endpoint].service;
+	charge->service = service;
 	charge->price = price;
 	charge->day = today;
 	if (price == 0)
@@ -424,6 +423,18 @@ co_spending_begin(CoCharge *charge, const char *role, CoEndpointId endpoint)
 	mine->reserved += price;
 	mine->budget_spent = everybody.spent + everybody.reserved;
 	LWLockRelease(co_shared->lock);
+}
+
+void
+co_spending_begin(CoCharge *charge, const char *role, CoEndpointId endpoint)
+{
+	begin(charge, role, co_endpoints[endpoint].service, co_price_most(endpoint));
+}
+
+void
+co_spending_begin_list(CoCharge *charge, const char *role, int price)
+{
+	begin(charge, role, CO_SERVICE_VERIFY, price);
 }
 
 static void

@@ -78,7 +78,7 @@
 #define TOKEN_POLL			INT64CONST(30000000)
 #define GOVERNOR_POLL		INT64CONST(1000000)
 #define LANDING_TIME		INT64CONST(500000)
-#define BULK_PAUSE_LOOK	INT64CONST(60000000)
+#define BULK_PAUSE_LOOK	INT64CONST(10000000)
 #define FORGET_RETRY			INT64CONST(2000000)
 /* So many answers are stored together: their places are free again soon, and
  * a flush for each such group costs little. */

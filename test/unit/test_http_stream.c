@@ -196,6 +196,11 @@ serve_one(int fd, int number)
 		send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
 		send_pattern(fd, 1000);
 	}
+	else if (IS("/quick"))
+	{
+		send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 700000\r\n\r\n");
+		send_pattern(fd, 700000);
+	}
 	else if (IS("/endless"))
 	{
 		send_text(fd, "HTTP/1.1 200 OK\r\n\r\n");
@@ -541,6 +546,19 @@ test_download(void)
 			  stream.chunks, stream.largest);
 	}
 	CHECK(resident_kb() - before < 4000, "memory grew by %ld kB", resident_kb() - before);
+
+	/* on a connection that another call has just left, all of it at once */
+	for (int i = 0; i < 100; i++)
+	{
+		begin(http, &other, "/take", 0, 0, 0);
+		run(http, &other, "call before");
+		begin(http, &stream, "/quick", 0, 1000000, 1000);
+		poll(NULL, 0, i % 3);
+		run(http, &stream, "quick");
+		if (!CHECK(stream.outcome.fault == CO_FAULT_NONE && stream.taken == 700000 && stream.wrong == 0,
+				   "quick: fault %d, %llu bytes", stream.outcome.fault, (unsigned long long) stream.taken))
+			break;
+	}
 
 	/* a chunk that is left where it is, while others come and go */
 	begin(http, &stream, "/file", 0, 20000000, 1000);
