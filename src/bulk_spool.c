@@ -308,6 +308,7 @@ spool_all(Spooling *spooling)
 			memcmp(VARDATA_ANY(address), VARDATA_ANY(last), size) == 0)
 		{
 			spooling->duplicate++;
+			pfree(DatumGetPointer(value));
 			continue;
 		}
 		addresses[count++] = value;

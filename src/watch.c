@@ -431,6 +431,39 @@ read_watch(Watch *watch, const TriggerData *data)
 	co_end_own(level);
 }
 
+static bool
+holds_addresses(Form_pg_attribute column)
+{
+	return IsBinaryCoercible(getBaseType(column->atttypid), TEXTOID);
+}
+
+static bool
+holds_statuses(Form_pg_attribute column)
+{
+	return column->atttypid == TEXTOID ||
+		(column->atttypid == VARCHAROID &&
+		 (column->atttypmod < 0 || column->atttypmod >= STATUS_LENGTH + (int32) VARHDRSZ));
+}
+
+/*
+ * Whoever may execute the trigger's function can create a trigger with it by
+ * hand, for columns of any type; a number must not be taken for a pointer.
+ */
+static void
+require_columns(const TriggerData *data)
+{
+	TupleDesc	columns = RelationGetDescr(data->tg_relation);
+	const int16 *column = data->tg_trigger->tgattr;
+
+	if (!holds_addresses(TupleDescAttr(columns, column[0] - 1)) ||
+		!holds_statuses(TupleDescAttr(columns, column[1] - 1)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("trigger \"%s\" is not for columns that hold addresses and statuses",
+						data->tg_trigger->tgname),
+				 errhint("Drop it, and use clearout_watch().")));
+}
+
 static Watch *
 watch_of(FunctionCallInfo fcinfo, const TriggerData *data)
 {
@@ -442,6 +475,8 @@ watch_of(FunctionCallInfo fcinfo, const TriggerData *data)
 		co_catalog_of_function(fcinfo, &watch->catalog);
 		watch->id = pg_strtoint64(data->tg_trigger->tgargs[0]);
 		read_watch(watch, data);
+		if (watch->active)
+			require_columns(data);
 		fcinfo->flinfo->fn_extra = watch;
 	}
 	return watch;
@@ -579,13 +614,11 @@ check_columns(Relation relation, const char *email, const char *status, CoHandle
 		refuse_column(status, "cannot hold both address and status", "Name two columns.");
 
 	form = TupleDescAttr(RelationGetDescr(relation), call->email_column - 1);
-	if (!IsBinaryCoercible(getBaseType(form->atttypid), TEXTOID))
+	if (!holds_addresses(form))
 		refuse_column(email, "is of a type that holds no addresses",
 					  "Use text, varchar or citext.");
 	form = TupleDescAttr(RelationGetDescr(relation), call->status_column - 1);
-	if (form->atttypid != TEXTOID &&
-		!(form->atttypid == VARCHAROID &&
-		  (form->atttypmod < 0 || form->atttypmod >= STATUS_LENGTH + (int32) VARHDRSZ)))
+	if (!holds_statuses(form))
 		refuse_column(status, "is of a type that holds no statuses",
 					  psprintf("Use text, or varchar without a limit or with one of %d or more.", STATUS_LENGTH));
 	if (form->attnotnull)

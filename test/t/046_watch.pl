@@ -278,6 +278,18 @@ subtest 'rights' => sub {
 	is(sql('SELECT count(*) FROM clearout_handlers'), 1, 'to drop it ends no watch');
 	sleep 0.5;
 	is($api->calls('valid-evil@watch.test'), 0, 'and spends nothing');
+
+	# The owner's own one, for columns of other types.
+	$node->safe_psql('postgres', as('shop', q{ALTER TABLE shop.customer ADD number bigint, ADD word varchar(3), ADD code bytea}));
+	foreach my $columns ('number, status', 'code, status', 'email, number', 'email, code', 'email, word')
+	{
+		$node->safe_psql('postgres', as('shop', qq{CREATE TRIGGER odd BEFORE INSERT OR UPDATE OF $columns ON shop.customer
+			FOR EACH ROW EXECUTE FUNCTION clearout_watch_note('$id')}));
+		is(sqlstate($node, as('shop', q{INSERT INTO shop.customer (email, number, code) VALUES ('malformed', 4096, '\\x2070')})),
+			'42804', "a trigger for the columns $columns is refused");
+		$node->safe_psql('postgres', as('shop', 'DROP TRIGGER odd ON shop.customer'));
+	}
+	$node->safe_psql('postgres', as('shop', q{ALTER TABLE shop.customer DROP number, DROP word, DROP code}));
 };
 
 subtest 'a partitioned table, and two watches' => sub {
