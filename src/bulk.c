@@ -464,6 +464,15 @@ begin_upload(const CoBulkHost *host, Active *a)
 	a->due = co_clock() + SECOND;
 }
 
+/* How long the file will be is to be found out anew. */
+static void
+measure_anew(Active *a)
+{
+	a->measured = false;
+	a->position = 0;
+	a->length = 0;
+}
+
 /* curl wants more of the file. */
 static void
 feed_upload(const CoBulkHost *host, Active *a)
@@ -497,6 +506,7 @@ feed_upload(const CoBulkHost *host, Active *a)
 	{
 		uncount(host, a);
 		end_transfer(host->http, a);
+		measure_anew(a);
 		a->due = co_clock();
 		return;
 	}
@@ -515,9 +525,7 @@ upload_landed(Active *a, const CoBulkAnswer *answer, const CoOutcome *outcome, c
 	CoRetryPolicy policy = {1000, RETRY_FIRST, RETRY_LAST};
 	CoDecision	decision = co_retry_decide(outcome, 1, false, co_clock(), 0.5, &policy);
 
-	a->measured = false;
-	a->position = 0;
-	a->length = 0;
+	measure_anew(a);
 	if (outcome->fault == CO_FAULT_NONE)
 	{
 		strlcpy(next.list_id, answer->list_id, sizeof(next.list_id));

@@ -57,6 +57,9 @@ static CoStatement statements[] = {
 	/* Who writes to the queue himself need not know the normal form. */
 	FORGET(CO_TABLE_QUEUE, "DELETE FROM %s.clearout_queue"
 		   " WHERE (email = ANY ($1) OR %s.clearout_normalize(email) = ANY ($1)) AND $2 IS NULL"),
+	/* What a list still has to send, or has had no answer to. */
+	FORGET(CO_TABLE_JOBS, "DELETE FROM %s.clearout_spool"
+		   " WHERE asked = ANY ($1) AND $2 IS NULL"),
 	FORGET(CO_TABLE_OUTBOX, "DELETE FROM %s.clearout_outbox"
 		   " WHERE email = ANY ($1) AND ($2 IS NULL OR created_at <= $2)"),
 	/* What was found about a person whose address it is. */

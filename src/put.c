@@ -79,6 +79,13 @@ static const char *const column_names[COLUMNS] = {
 
 /* ---------- is the table as we know it? ---------- */
 
+/* Is nothing known of it yet when a row comes? */
+static bool
+is_left_null(Column column)
+{
+	return column == COL_NEXT_ATTEMPT_AT || column >= COL_FAILED_AT;
+}
+
 static bool
 has_known_columns(Relation queue)
 {
@@ -90,7 +97,8 @@ has_known_columns(Relation queue)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(columns, i);
 
-		if (attribute->atttypid != column_types[i] || attribute->attgenerated != '\0' ||
+		if (attribute->atttypid != column_types[i] || attribute->atttypmod != -1 ||
+			attribute->attgenerated != '\0' || (attribute->attnotnull && is_left_null(i)) ||
 			strcmp(NameStr(attribute->attname), column_names[i]) != 0)
 			return false;
 	}
@@ -348,7 +356,8 @@ write_row(Writer *writer, const char *key)
 	id = nextval_internal(writer->sequence, false);
 	co_queue_note(id);
 
-	memset(slot->tts_isnull, false, COLUMNS * sizeof(bool));
+	for (int i = 0; i < COLUMNS; i++)
+		slot->tts_isnull[i] = is_left_null(i);
 	slot->tts_values[COL_PRIORITY] = Int32GetDatum(writer->enqueue->priority);
 	slot->tts_values[COL_ID] = Int64GetDatum(id);
 	slot->tts_values[COL_EMAIL] = CStringGetTextDatum(key);
@@ -358,11 +367,6 @@ write_row(Writer *writer, const char *key)
 	slot->tts_values[COL_ORIGIN] = Int64GetDatum(co_queue_origin());
 	slot->tts_values[COL_ATTEMPTS] = Int32GetDatum(0);
 	slot->tts_values[COL_MAYBE_PAID] = BoolGetDatum(false);
-	slot->tts_isnull[COL_NEXT_ATTEMPT_AT] = true;
-	slot->tts_isnull[COL_FAILED_AT] = true;
-	slot->tts_isnull[COL_LAST_ERROR] = true;
-	slot->tts_isnull[COL_NAME] = slot->tts_isnull[COL_DOMAIN] = true;
-	slot->tts_isnull[COL_QUEUE_ID] = slot->tts_isnull[COL_SOUGHT_SINCE] = true;
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(writer->queue);
 	writer->count++;

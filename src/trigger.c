@@ -46,6 +46,7 @@ PG_FUNCTION_INFO_V1(clearout_verify_trigger);
 /* Addresses of a statement that are put into the queue together; what bounds
  * the memory that a load of any size takes. */
 #define STATEMENT_GROUP 100000
+#define STATEMENT_MEMORY (64 * 1024 * 1024)	/* if the column holds long texts */
 
 /* What the trigger is about to do. */
 typedef struct Firing
@@ -487,7 +488,8 @@ for_statement(Firing *firing, FunctionCallInfo fcinfo)
 			!next_email(options, data->tg_oldtable, old_reader, old_slot, &old_email) ||
 			!is_unchanged(old_email, email))
 			add_to_group(firing, &group, email);
-		if (++group.rows == STATEMENT_GROUP)
+		if (++group.rows == STATEMENT_GROUP ||
+			MemoryContextMemAllocated(group.context, false) > STATEMENT_MEMORY)
 			enqueue_group(firing, &group);
 	}
 	enqueue_group(firing, &group);

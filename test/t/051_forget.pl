@@ -99,6 +99,34 @@ subtest 'what is under way' => sub {
 	is($api->calls('back@x.test'), 2, 'by a second call');
 };
 
+subtest 'what a list has still to send' => sub {
+	my $state = sub { return sql("SELECT state FROM clearout_jobs WHERE job = $_[0]") };
+
+	sql('SELECT clearout_pause()');
+	my $job = sql(q{SELECT clearout_bulk_verify(ARRAY['list-1@x.test', 'list-2@x.test'])});
+	is(sql(q{SELECT clearout_forget('list-1@x.test')}), 1, 'a row of the spool is removed');
+	is(sql(q{SELECT string_agg(asked, ' ') FROM clearout_spool}), 'list-2@x.test', 'and no other');
+	sql('SELECT clearout_resume()');
+	ok(wait_until(30, sub { $state->($job) eq 'done' }), 'the list is verified') or diag $state->($job);
+	is(known('list-1@x.test'), 'nothing', 'without it');
+	is(known('list-2@x.test'), 'results 1', 'with the other');
+
+	# Its length is known already, when a row goes: one list is sent at a time.
+	sql($_) foreach q{ALTER SYSTEM SET clearout.request_timeout = '2s'}, 'SELECT pg_reload_conf()';
+	$api->hold;
+	my $first = sql(q{SELECT clearout_bulk_verify(ARRAY['list-3@x.test'])});
+	ok(wait_until(20, sub { sql("SELECT state FROM clearout_parts WHERE job = $first") eq 'uploading' }), 'a list is being sent');
+	$job = sql(q{SELECT clearout_bulk_verify(ARRAY['list-4@x.test', 'list-5@x.test'])});
+	sleep 2;
+	sql(q{SELECT clearout_forget('list-4@x.test')});
+	is($state->($job), 'spooled', 'another one waits for its turn');
+	$api->release;
+	ok(wait_until(30, sub { $state->($job) eq 'done' }), 'it is sent all the same') or diag $state->($job);
+	is(known('list-4@x.test'), 'nothing', 'without the address');
+	is(known('list-5@x.test'), 'results 1', 'with the other');
+	sql($_) foreach 'ALTER SYSTEM RESET clearout.request_timeout', 'SELECT pg_reload_conf()';
+};
+
 subtest 'a crash in between' => sub {
 	$node->stop('immediate');
 	$node->start;
