@@ -1604,7 +1604,7 @@ CREATE VIEW clearout_status AS
 			* interval '1 minute' AS queue_eta,
 		(SELECT c.paused FROM clearout_control c) AS queue_paused,
 		i.credits, i.credits_at, i.budget, i.budget_spent,
-		greatest(i.budget - i.budget_spent, 0) AS budget_left,
+		CASE WHEN i.budget IS NOT NULL THEN greatest(i.budget - i.budget_spent, 0) END AS budget_left,
 		p.services AS paused_services,
 		p.since AS paused_since,
 		p.until AS paused_until
@@ -1673,7 +1673,7 @@ COMMENT ON COLUMN clearout_status.budget IS
 COMMENT ON COLUMN clearout_status.budget_spent IS
 'credits spent by this database today (UTC), calls in flight included';
 COMMENT ON COLUMN clearout_status.budget_left IS
-'what is left of the budget';
+'what is left of the budget; null: there is none';
 COMMENT ON COLUMN clearout_status.queue_paused IS
 'does the queue stand still since clearout_pause()?';
 COMMENT ON COLUMN clearout_status.paused_services IS
@@ -2518,3 +2518,21 @@ $$;
 COMMENT ON FUNCTION clearout_revoke(regrole, text) IS
 'take back what clearout_grant() gave; the right to use the schema stays';
 REVOKE ALL ON FUNCTION clearout_revoke(regrole, text) FROM PUBLIC;
+
+--
+-- What is missing is said at once, and not only by the first call.
+--
+
+DO $$
+BEGIN
+	IF (SELECT state FROM clearout_status_info()) = 'not preloaded' THEN
+		RAISE WARNING 'the library of clearout is not preloaded'
+			USING DETAIL = 'Stored answers can be read; nothing is verified.',
+				HINT = 'Add "clearout" to shared_preload_libraries, and restart the server.';
+	ELSIF pg_catalog.current_setting('clearout.api_token_file') = '' THEN
+		RAISE NOTICE 'no API token is set'
+			USING DETAIL = 'Nothing is verified before there is one.',
+				HINT = 'Set "clearout.api_token_file" in postgresql.conf or by ALTER DATABASE, and reload the configuration.';
+	END IF;
+END;
+$$;
