@@ -175,7 +175,7 @@ COMMENT ON COLUMN clearout_queue.email IS
 COMMENT ON COLUMN clearout_queue.accepts_since IS
 'an answer that was asked for since then will do';
 COMMENT ON COLUMN clearout_queue.requested_by IS
-'the role that put it here';
+'the role that put it here, and pays; once a search is under way, the one that began it';
 COMMENT ON COLUMN clearout_queue.enqueued_at IS
 'when it was put here';
 COMMENT ON COLUMN clearout_queue.origin IS

@@ -195,7 +195,11 @@ co_flight_add_row(CoFlight *flight, const CoQueueRow *row)
 	flight->row[flight->row_count].queue_id = NULL;
 	flight->row_count++;
 	if (row->queue_id != NULL && flight->search == NULL)
+	{
 		co_flight_set_search(flight, row->queue_id, row->sought_since);
+		/* whoever has begun it, see co_seek_remember() */
+		strlcpy(flight->payer, row->role, sizeof(flight->payer));
+	}
 }
 
 CoFlight *

@@ -15,18 +15,19 @@
 #include "codec.h"
 #include "seek.h"
 #include "transaction.h"
+#include "usage.h"
 
 static const Oid update_types[] = {
-	INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID
+	INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID
 };
 /* The key as we write it, so that it is found by that.  A row that somebody
  * has locked is left. */
 static CoStatement update_row =
 {CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET name = $3, domain = $4, queue_id = $5,"
-	" sought_since = $6, next_attempt_at = $7, last_error = NULL"
+	" sought_since = $6, next_attempt_at = $7, requested_by = $8, last_error = NULL"
 	" WHERE (priority, id) IN (SELECT q.priority, q.id FROM %s.clearout_queue AS q"
 	" WHERE q.priority = $1 AND q.id = $2 FOR UPDATE SKIP LOCKED)",
-7, update_types, NULL, ""};
+8, update_types, NULL, ""};
 
 static const Oid insert_types[] = {
 	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID
@@ -98,7 +99,7 @@ remember_step(CoCatalog *catalog, void *argument)
 	CoFlight   *flight = remembering->flight;
 	char	   *name;
 	char	   *domain;
-	Datum		values[7];
+	Datum		values[8];
 	uint64		updated = 0;
 
 	require_queue(catalog);
@@ -112,7 +113,9 @@ remember_step(CoCatalog *catalog, void *argument)
 		values[4] = CStringGetTextDatum(flight->search);
 		values[5] = TimestampTzGetDatum(flight->sought_since);
 		values[6] = TimestampTzGetDatum(remembering->next_look);
-		updated += co_execute(catalog, &update_row, values, "       ");
+		/* what it costs is told to the next worker with the row alone */
+		values[7] = DirectFunctionCall1(namein, CStringGetDatum(flight->payer));
+		updated += co_execute(catalog, &update_row, values, "        ");
 	}
 
 	/*
@@ -122,6 +125,8 @@ remember_step(CoCatalog *catalog, void *argument)
 	remembering->left = updated < flight->row_count;
 	if (updated == 0)
 		insert_step(catalog, remembering);
+	/* whoever reads the row counts on it that its price is in the usage */
+	co_usage_write(catalog);
 }
 
 /* A search that is known to us alone is not to be lost. */
@@ -147,8 +152,10 @@ co_seek_remember(CoFlight *flight, TimestampTz next_look, bool *left)
 	{
 		ereport(LOG, (errmsg("clearout: a search could not be written into the queue: %s",
 							 trouble.message)));
+		co_usage_write_apart();
 		return false;
 	}
+	co_usage_written();
 	*left = remembering.left;
 	if (remembering.row.id != 0)
 	{

@@ -37,6 +37,7 @@ struct CoSpender
 	int64		limit;			/* credits a day; -1: none */
 	int64		spent;			/* today */
 	int64		reserved;		/* for calls in flight */
+	int			calls;			/* in flight, those that are free as well */
 	bool		budgeted;		/* used while budgets are read */
 	bool		passed_over;	/* work of his was, for want of a budget ... */
 	int			passed_price;	/* ... the cheapest of it at this price */
@@ -44,7 +45,7 @@ struct CoSpender
 
 static CoDatabase *mine = NULL;
 static HTAB *spenders = NULL;
-static CoSpender everybody = {"", -1, 0, 0, false, false, 0};
+static CoSpender everybody = {"", -1, 0, 0, 0, false, false, 0};
 static int32 today = 0;
 static bool changed = false;	/* budgets have; for the next turn */
 static bool relieved = false;
@@ -84,6 +85,7 @@ spender_of(const char *role)
 	{
 		spender->limit = -1;
 		spender->spent = spender->reserved = 0;
+		spender->calls = 0;
 		spender->budgeted = spender->passed_over = false;
 		spender->passed_price = 0;
 	}
@@ -157,7 +159,7 @@ sweep(void)
 	hash_seq_init(&scan, spenders);
 	while ((spender = hash_seq_search(&scan)) != NULL)
 	{
-		if (spender->limit < 0 && spender->spent == 0 && spender->reserved == 0)
+		if (spender->limit < 0 && spender->spent == 0 && spender->calls == 0)
 			(void) hash_search(spenders, spender->role, HASH_REMOVE, NULL);
 	}
 }
@@ -414,6 +416,7 @@ begin(CoCharge *charge, const char *role, CoService service, int price)
 	charge->service = service;
 	charge->price = price;
 	charge->day = today;
+	spender->calls++;
 	if (price == 0)
 		return;
 	spender->reserved += price;
@@ -445,6 +448,7 @@ end(CoCharge *charge, int credits)
 	bool		had_too_little = !allows(spender, spender->passed_price);
 
 	charge->spender = NULL;
+	spender->calls--;
 	if (price == 0 && credits == 0)
 		return;
 	spender->reserved -= price;
@@ -473,6 +477,27 @@ co_spending_end(CoCharge *charge, const char *status, int credits)
 		return;
 	co_usage_count(charge->day, charge->service, charge->spender->role, status, true, credits);
 	end(charge, credits);
+}
+
+void
+co_spending_end_open(CoCharge *charge)
+{
+	/* The calls that only ask how far it is are free, and add nothing. */
+	co_spending_end(charge, "", charge->price);
+}
+
+void
+co_spending_end_search(CoCharge *charge, TimestampTz began, int credits)
+{
+	int			correction = credits - co_price_most(CO_ENDPOINT_FIND);
+
+	if (charge->spender == NULL)
+		return;
+	co_usage_count(charge->day, charge->service, charge->spender->role, "", true, 0);
+	charge->day = (int32) (began / USECS_PER_DAY);
+	if (correction != 0)
+		co_usage_correct(charge->day, CO_SERVICE_FIND, charge->spender->role, correction);
+	end(charge, correction);
 }
 
 void

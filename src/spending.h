@@ -77,6 +77,19 @@ extern void co_spending_begin_list(CoCharge *charge, const char *role, int price
 /* The call was answered and has cost so much; status is for the statistics. */
 extern void co_spending_end(CoCharge *charge, const char *status, int credits);
 
+/*
+ * The service goes on after the call, and charges when it has found: until it
+ * says what it was, all that it can be is spent.  So a budget holds while
+ * searches are open, in the next worker as well.
+ */
+extern void co_spending_end_open(CoCharge *charge);
+
+/*
+ * That search, begun then, has ended with the call that asked how far it is,
+ * and has cost so much.
+ */
+extern void co_spending_end_search(CoCharge *charge, TimestampTz began, int credits);
+
 /* It was not.  maybe_paid: it may have been charged all the same. */
 extern void co_spending_end_failed(CoCharge *charge, bool sent, bool maybe_paid);
 

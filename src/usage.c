@@ -136,6 +136,14 @@ co_usage_count(int32 day, CoService service, const char *role,
 		flush_at = co_clock() + FLUSH_DELAY;
 }
 
+void
+co_usage_correct(int32 day, CoService service, const char *role, int credits)
+{
+	entry_of(day, service, role)->count[CREDITS] += credits;
+	if (flush_at == 0)
+		flush_at = co_clock() + FLUSH_DELAY;
+}
+
 /* ---------- writing ---------- */
 
 #define COUNTER_COLUMNS \

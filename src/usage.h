@@ -23,6 +23,9 @@ extern TimestampTz co_usage_end_of_day(int32 day);
 extern void co_usage_count(int32 day, CoService service, const char *role,
 						   const char *status, bool sent, int credits);
 
+/* What was counted as the cost of a call of that day was not it. */
+extern void co_usage_correct(int32 day, CoService service, const char *role, int credits);
+
 /*
  * Write down what was counted: part of a transaction that co_run() has opened.
  * Once that has committed, co_usage_written() has to be called.

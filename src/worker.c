@@ -1400,6 +1400,7 @@ static void
 end_charge(CoFlight *flight, const CoVerifyAnswer *verify, const CoLookupAnswer *lookup)
 {
 	CoPerson   *person = NULL;
+	int			credits;
 
 	if (co_endpoints[flight->call].kind == CO_KIND_VERIFY)
 	{
@@ -1408,11 +1409,14 @@ end_charge(CoFlight *flight, const CoVerifyAnswer *verify, const CoLookupAnswer 
 	}
 	if (co_endpoints[flight->call].kind == CO_KIND_PERSON && lookup->found && lookup->raw != NULL)
 		person = co_person_read(lookup->raw);
-	co_spending_end(&flight->charge, "",
-					co_price_of_answer(flight->call, lookup->found,
-									   person != NULL && person->role == CO_TRUE,
-									   person != NULL ? person->credits_charged : -1));
+	credits = co_price_of_answer(flight->call, lookup->found,
+								 person != NULL && person->role == CO_TRUE,
+								 person != NULL ? person->credits_charged : -1);
 	free(person);
+	if (flight->call == CO_ENDPOINT_FIND_STATUS)
+		co_spending_end_search(&flight->charge, flight->sought_since, credits);
+	else
+		co_spending_end(&flight->charge, "", credits);
 }
 
 /* One call has ended. */
@@ -1439,7 +1443,7 @@ land(CoHttpDone *done)
 	{
 		/* no answer yet, but the service is there and at work */
 		co_gate_success(service_of(flight), flight->ticket.started);
-		co_spending_end(&flight->charge, "", 0);
+		co_spending_end_open(&flight->charge);
 		seek_on(flight, lookup.queue_id);
 		co_lookup_answer_free(&lookup);
 		return;
