@@ -330,11 +330,12 @@ sub reset { $_[0]->_control('POST', '/reset', {}); return }
 
 =pod
 
-=item stats, calls($email), answered($email), charged($email), rows($email)
+=item stats, calls($email), answered($email), charged($email), rows($email), counts($email)
 
 C<stats> is a hash of all counters; C<calls> is how often an address was asked
 for, C<answered> how often a success answer was sent to its end, C<charged>
-what it cost, C<rows> (of an address) how often it was processed in a list.
+what it cost, C<rows> (of an address) how often it was processed in a list;
+C<counts> is a hash of these, with C<asked> for C<calls>.
 
 =item subject_stats($endpoint, $subject)
 
@@ -363,10 +364,16 @@ sub _encode
 	return $text;
 }
 
+sub counts
+{
+	my ($self, $email) = @_;
+	return $self->_control('GET', '/calls?email=' . _encode($email));
+}
+
 sub _address
 {
 	my ($self, $email, $what) = @_;
-	return $self->_control('GET', '/calls?email=' . _encode($email))->{$what};
+	return $self->counts($email)->{$what};
 }
 
 sub subject_stats
