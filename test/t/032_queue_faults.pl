@@ -1,6 +1,8 @@
 # The queue and a service that fails: retries with backoff, pauses, outages,
 # and answers that cannot be stored.  Nothing is lost, and nothing is called
 # more often than it must.
+#
+# Measures time, so it wants a quiet machine.
 
 use strict;
 use warnings;
