@@ -899,11 +899,11 @@ CREATE TABLE clearout_jobs_data (
 CREATE INDEX ON clearout_jobs_data (finished_at);
 
 COMMENT ON TABLE clearout_jobs_data IS
-'jobs of clearout_bulk_verify() and clearout_bulk_find(); see the view clearout_jobs';
+'jobs of clearout_bulk_verify(); see the view clearout_jobs';
 COMMENT ON COLUMN clearout_jobs_data.job IS
 'number of the job';
 COMMENT ON COLUMN clearout_jobs_data.kind IS
-'verify or find';
+'what is asked about each row: verify';
 COMMENT ON COLUMN clearout_jobs_data.requested_by IS
 'the role that ordered it';
 COMMENT ON COLUMN clearout_jobs_data.created_at IS
@@ -1192,7 +1192,7 @@ COMMENT ON VIEW clearout_jobs IS
 COMMENT ON COLUMN clearout_jobs.job IS
 'number of the job';
 COMMENT ON COLUMN clearout_jobs.kind IS
-'verify or find';
+'what is asked about each row: verify';
 COMMENT ON COLUMN clearout_jobs.state IS
 'spooled, uploading, running, downloading, stored (of the part that is least far), cancelling, held, copied; done, failed, cancelled';
 COMMENT ON COLUMN clearout_jobs.parts IS
