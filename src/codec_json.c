@@ -20,7 +20,6 @@
 #include <string.h>
 
 #include "address.h"
-#include "json_plain.h"
 #include "timestamp.h"
 #include "utf8.h"
 
@@ -127,10 +126,8 @@ load(const char *text, size_t length, json_error_t *error)
 	json_set_alloc_funcs(arena_malloc, arena_free);
 	if (setjmp(arena.no_memory) == 0)
 	{
-		const json_t *loaded = co_json_plain(text, length);
+		const json_t *loaded = json_loadb(text, length, 0, error);
 
-		if (loaded == NULL)
-			loaded = json_loadb(text, length, 0, error);
 		json_set_alloc_funcs(jansson_malloc, jansson_free);
 		return loaded;
 	}
@@ -679,9 +676,7 @@ co_json_dump(const json_t *data, size_t guess, size_t more, size_t *used)
 		if (guess > SIZE_MAX - more - 1 ||
 			(block = malloc(guess + more + 1)) == NULL)
 			return NULL;
-		length = co_json_plain_dump(data, block, guess);
-		if (length == 0)
-			length = json_dumpb(data, block, guess, flags);
+		length = json_dumpb(data, block, guess, flags);
 		if (length > 0 && length <= guess)
 		{
 			/*
