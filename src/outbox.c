@@ -58,8 +58,13 @@ static CoStatement notify_rows =
 /* What the open transaction has put, and what committed ones have. */
 static bool put_now = false;
 static bool put = false;
-static List *notify_now = NIL;	/* addresses, in notify_context */
+
+/*
+ * Addresses, in a context of their own.  Those of the open transaction are at
+ * the end: its callback, which must not fail, allocates nothing.
+ */
 static List *notify = NIL;
+static int	notify_committed = 0;
 static MemoryContext notify_context = NULL;
 
 static void
@@ -69,12 +74,12 @@ transaction_callback(XactEvent event, void *argument)
 	if (event == XACT_EVENT_COMMIT)
 	{
 		put |= put_now;
-		notify = list_concat(notify, notify_now);
+		notify_committed = list_length(notify);
 	}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
 	{
 		put_now = false;
-		notify_now = NIL;
+		notify = list_truncate(notify, notify_committed);
 	}
 }
 
@@ -95,11 +100,11 @@ note_for_listeners(const Datum *emails, int count)
 	if (notify_context == NULL)
 		notify_context = AllocSetContextCreate(TopMemoryContext, "clearout notifications",
 											   ALLOCSET_DEFAULT_SIZES);
-	if (notify == NIL && notify_now == NIL)
+	if (notify == NIL)
 		MemoryContextReset(notify_context);
 	old = MemoryContextSwitchTo(notify_context);
-	for (int i = 0; i < count && list_length(notify) + list_length(notify_now) < NOTIFIED_MAX; i++)
-		notify_now = lappend(notify_now, text_to_cstring(DatumGetTextPP(emails[i])));
+	for (int i = 0; i < count && list_length(notify) < NOTIFIED_MAX; i++)
+		notify = lappend(notify, text_to_cstring(DatumGetTextPP(emails[i])));
 	MemoryContextSwitchTo(old);
 }
 
@@ -190,6 +195,7 @@ notify_listeners(void)
 	}
 	co_session_set_lock_timeout(CO_LOCK_TIMEOUT);
 	notify = NIL;				/* its memory is used again by the next one */
+	notify_committed = 0;
 }
 
 void

@@ -429,6 +429,14 @@ subtest 'NOTIFY' => sub {
 	wait_until($SOON, sub { $heard .= $listener->query('SELECT 1'); $heard =~ /notification/ });
 	like($heard, qr/Asynchronous notification "answers" with payload "$id" received/, 'the number of the row');
 	unlike($heard, qr/x\.test/, 'and no address');
+
+	# Many, which are committed in groups.
+	enqueue(map { "valid-n-$_" } 1 .. 300);
+	eventually(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'valid-n-%'}, 300, 'many answers');
+	my %numbers = map { $_ => 1 } split /\n/, sql(q{SELECT id FROM clearout_results WHERE email LIKE 'valid-n-%'});
+	my %told;
+	wait_until($SOON, sub { my $more = $listener->query('SELECT 1'); $told{$_} = 1 foreach $more =~ /with payload "(\d+)" received/g; keys %told >= 300 });
+	is_deeply(\%told, \%numbers, 'the number of each');
 	$listener->quit;
 	sql('ALTER DATABASE postgres RESET clearout.notify_channel');
 	is(sqlstate($node, q{SET clearout.notify_channel = '} . ('x' x 64) . q{'}), '22023', 'a name that is too long');
