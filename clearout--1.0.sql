@@ -1619,7 +1619,7 @@ COMMENT ON VIEW clearout_status IS
 COMMENT ON COLUMN clearout_status.worker_pid IS
 'process of the worker; null if there is none';
 COMMENT ON COLUMN clearout_status.state IS
-'running, not configured, paused, budget used up, storing failed, starting, backoff, no worker, not preloaded';
+'running, not configured, update needed, paused, budget used up, storing failed, starting, backoff, no worker, not preloaded';
 COMMENT ON COLUMN clearout_status.reason IS
 'why no work is done; null if it is';
 COMMENT ON COLUMN clearout_status.since IS

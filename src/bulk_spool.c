@@ -553,7 +553,7 @@ lock_job(const CoCatalog *catalog, int64 job)
 	result.cancelled = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 
 	if (!(OidIsValid(role) && has_privs_of_role(GetUserId(), role)) &&
-		pg_class_aclcheck(catalog->jobs, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
+		pg_class_aclcheck(co_catalog_need(catalog, &catalog->jobs), GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for bulk job %lld", (long long) job),

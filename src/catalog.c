@@ -105,16 +105,13 @@ fill(Oid schema, CoCatalog *catalog)
 		known = *catalog;
 }
 
-static void
-require_complete(CoCatalog *catalog)
+pg_attribute_noreturn() static void
+report_missing(const char *table)
 {
-	const char *missing = missing_table(catalog);
-
-	if (missing != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s\" of the extension \"clearout\" is missing", missing),
-				 errhint("Run ALTER EXTENSION clearout UPDATE.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("table \"%s\" of the extension \"clearout\" is missing", table),
+			 errhint("Run ALTER EXTENSION clearout UPDATE.")));
 }
 
 /*
@@ -127,7 +124,21 @@ co_catalog_of_function(FunctionCallInfo fcinfo, CoCatalog *catalog)
 	fill(get_func_namespace(fcinfo->flinfo->fn_oid), catalog);
 	if (!is_complete(catalog))
 		fill(get_func_namespace(fcinfo->flinfo->fn_oid), catalog);
-	require_complete(catalog);
+	(void) co_catalog_need(catalog, &catalog->results);
+}
+
+Oid
+co_catalog_need(const CoCatalog *catalog, const Oid *place)
+{
+	if (!OidIsValid(*place))
+	{
+		for (int i = 0; i < lengthof(tables); i++)
+		{
+			if (tables[i].offset == (const char *) place - (const char *) catalog)
+				report_missing(tables[i].name);
+		}
+	}
+	return *place;
 }
 
 Oid
@@ -150,8 +161,9 @@ co_catalog_schema(void)
 	return schema;
 }
 
-bool
-co_catalog_of_extension(CoCatalog *catalog)
+/* What there is of it; false if it is not installed. */
+static bool
+find_extension(CoCatalog *catalog)
 {
 	Oid			schema = co_catalog_schema();
 
@@ -165,6 +177,23 @@ co_catalog_of_extension(CoCatalog *catalog)
 			return false;
 		fill(schema, catalog);
 	}
-	require_complete(catalog);
 	return true;
+}
+
+bool
+co_catalog_of_extension(CoCatalog *catalog)
+{
+	if (!find_extension(catalog))
+		return false;
+	if (!is_complete(catalog))
+		report_missing(missing_table(catalog));
+	return true;
+}
+
+const char *
+co_catalog_missing(void)
+{
+	CoCatalog	catalog;
+
+	return find_extension(&catalog) ? missing_table(&catalog) : NULL;
 }

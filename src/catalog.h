@@ -32,13 +32,26 @@ typedef struct CoCatalog
 	Oid			forgotten;
 } CoCatalog;
 
-/* From the function that is being called.  Errors out if a table is missing. */
+/*
+ * From the function that is being called.  The library may be newer than the
+ * extension in this database: what is stored is read all the same, so that a
+ * table that is missing stays InvalidOid, except clearout_results.
+ */
 extern void co_catalog_of_function(FunctionCallInfo fcinfo, CoCatalog *catalog);
+
+/* The OID at this place of the catalog; errors out if the table is missing. */
+extern Oid	co_catalog_need(const CoCatalog *catalog, const Oid *place);
 
 /* Schema of the extension, from pg_extension; InvalidOid if not installed. */
 extern Oid	co_catalog_schema(void);
 
 /* Likewise with the tables; errors out if one of these is missing. */
 extern bool co_catalog_of_extension(CoCatalog *catalog);
+
+/*
+ * Which table does the extension not have yet?  NULL if it has all, or is not
+ * installed.  In a transaction.  The name is a constant.
+ */
+extern const char *co_catalog_missing(void);
 
 #endif							/* CO_CATALOG_H */

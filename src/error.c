@@ -126,6 +126,10 @@ co_failure_from_reply(const CoReply *reply)
 						   co_shared == NULL ?
 						   "Add \"clearout\" to shared_preload_libraries, and restart the server." :
 						   "Check clearout.api_token_file, the file that it names, and clearout.base_url.");
+		case CO_REFUSED_OUTDATED:
+			return failure(CO_ERRCODE_NOT_CONFIGURED,
+						   "the extension \"clearout\" in this database is older than its library", detail,
+						   "Run ALTER EXTENSION clearout UPDATE.");
 		case CO_REFUSED_NO_WORKER:
 			return failure(CO_ERRCODE_NO_WORKER,
 						   "no Clearout worker serves this database", detail,

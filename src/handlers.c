@@ -127,7 +127,7 @@ is_handler(Form_pg_proc form, Oid type, bool *takes_array)
 Oid
 co_handler_role(const CoCatalog *catalog, const CoHandler *handler)
 {
-	Oid			table_owner = co_table_owner(catalog->handlers);
+	Oid			table_owner = co_table_owner(co_catalog_need(catalog, &catalog->handlers));
 	Oid			role = get_role_oid(handler->role_name, true);
 
 	if (!OidIsValid(role))
@@ -360,7 +360,7 @@ co_handler_may_tend(const CoCatalog *catalog, const char *role_name)
 	Oid			role = get_role_oid(role_name, true);
 
 	return (OidIsValid(role) && has_privs_of_role(GetUserId(), role)) ||
-		pg_class_aclcheck(catalog->handlers, GetUserId(), ACL_DELETE) == ACLCHECK_OK;
+		pg_class_aclcheck(co_catalog_need(catalog, &catalog->handlers), GetUserId(), ACL_DELETE) == ACLCHECK_OK;
 }
 
 typedef struct Found

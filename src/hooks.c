@@ -4,6 +4,7 @@
  *
  *		CREATE EXTENSION		at commit: this database wants a worker
  *		DROP EXTENSION			at commit: its worker looks, and leaves
+ *		ALTER EXTENSION			at commit: it looks whether all is there
  *		ALTER DATABASE ... SET	at commit: its worker makes room for one that
  *								has the new settings
  *		COMMIT PREPARED			the extension may be there now, or not any more
@@ -34,7 +35,7 @@ static object_access_hook_type previous_object_access_hook = NULL;
 
 /* Noted in this transaction, for its commit. */
 static bool extension_created = false;
-static bool extension_dropped = false;
+static bool extension_changed = false;	/* or dropped */
 static bool all_settings_changed = false;	/* of a role, in all databases */
 static Oid	settings_changed = InvalidOid;	/* of this database */
 
@@ -42,7 +43,7 @@ static void
 forget(void)
 {
 	extension_created = false;
-	extension_dropped = false;
+	extension_changed = false;
 	all_settings_changed = false;
 	settings_changed = InvalidOid;
 }
@@ -51,7 +52,7 @@ static void
 at_commit(void)
 {
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
-	if (extension_created || extension_dropped)
+	if (extension_created || extension_changed)
 	{
 		int			index = co_database_entry(MyDatabaseId, extension_created);
 
@@ -98,13 +99,13 @@ co_hooks_after_commit_prepared(void)
 	{
 		CoDatabase *database = &co_shared->database[index];
 
-		if (!installed)
+		if (!installed || database->condition == CO_CONDITION_OUTDATED)
 		{
 			database->recheck = true;
 			co_worker_wake(database);
 			co_reactor_wake(database);
 		}
-		else if (database->state == CO_DATABASE_ABSENT)
+		if (installed && database->state == CO_DATABASE_ABSENT)
 		{
 			database->state = CO_DATABASE_WANTED;
 			database->start_at = 0;
@@ -130,7 +131,7 @@ transaction_callback(XactEvent event, void *argument)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
-			if (extension_created || extension_dropped || all_settings_changed ||
+			if (extension_created || extension_changed || all_settings_changed ||
 				OidIsValid(settings_changed))
 				at_commit();
 			forget();
@@ -176,8 +177,8 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		return;
 	if (class_id == ExtensionRelationId && access == OAT_POST_CREATE)
 		note(&extension_created);
-	else if (class_id == ExtensionRelationId && access == OAT_DROP)
-		note(&extension_dropped);
+	else if (class_id == ExtensionRelationId && (access == OAT_DROP || access == OAT_POST_ALTER))
+		note(&extension_changed);
 	else if (class_id == DbRoleSettingRelationId && access == OAT_POST_ALTER)
 	{
 		Oid			role = ((ObjectAccessPostAlter *) argument)->auxiliary_id;

@@ -318,6 +318,9 @@ co_lookup(const CoCatalog *catalog, const char *key,
 
 	for (int i = 0; i < lengthof(tables) && found == FOUND_NOTHING; i++)
 	{
+		if (!OidIsValid(tables[i]))
+			continue;			/* an older extension has no such table */
+
 		/* The lock is taken before the table is opened, so that the relcache
 		 * is as new as the lock. */
 		if (!ConditionalLockRelationOid(tables[i], AccessShareLock))
@@ -349,7 +352,7 @@ co_lookup_remove_fresh(const CoCatalog *catalog, char **keys, int count,
 		bool		locked = false;
 		int			left = 0;
 
-		if (!ConditionalLockRelationOid(tables[i], AccessShareLock))
+		if (!OidIsValid(tables[i]) || !ConditionalLockRelationOid(tables[i], AccessShareLock))
 			continue;
 		begin_look(&look, tables[i], true, &locked);
 		for (int k = 0; look.table != NULL && k < count; k++)

@@ -458,7 +458,7 @@ bool
 co_put(const CoCatalog *catalog, char **keys, int count,
 	   const CoEnqueue *enqueue, uint64 *written)
 {
-	Relation	queue = table_open(catalog->queue, RowExclusiveLock);
+	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
 	Oid			user;
 	int			context;
 	bool		done;

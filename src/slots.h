@@ -64,6 +64,7 @@ typedef enum CoRefusal
 	CO_REFUSED_NOT,
 	CO_REFUSED_NO_WORKER,
 	CO_REFUSED_NOT_CONFIGURED,
+	CO_REFUSED_OUTDATED,
 	CO_REFUSED_NO_SLOT,
 	CO_REFUSED_BUDGET
 } CoRefusal;
@@ -123,6 +124,7 @@ typedef enum CoCondition
 {
 	CO_CONDITION_WORKING,
 	CO_CONDITION_NOT_CONFIGURED,
+	CO_CONDITION_OUTDATED,		/* the extension is older than the library */
 	CO_CONDITION_PAUSED,		/* the service refuses everybody */
 	CO_CONDITION_BUDGET,		/* nothing more may be spent */
 	CO_CONDITION_UNSTORED		/* answers wait for the disk */

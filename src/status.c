@@ -102,6 +102,7 @@ copy_status(Status *status)
 static const char *const condition_words[] = {
 	[CO_CONDITION_WORKING] = "running",
 	[CO_CONDITION_NOT_CONFIGURED] = "not configured",
+	[CO_CONDITION_OUTDATED] = "update needed",
 	[CO_CONDITION_PAUSED] = "paused",
 	[CO_CONDITION_BUDGET] = "budget used up",
 	[CO_CONDITION_UNSTORED] = "storing failed"
@@ -147,7 +148,10 @@ clearout_status_info(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &type) != TYPEFUNC_COMPOSITE ||
 		type->natts != STATUS_COLUMNS)
-		elog(ERROR, "unexpected result type");
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("clearout_status_info() does not fit the library of the extension \"clearout\""),
+				 errhint("Run ALTER EXTENSION clearout UPDATE.")));
 
 	memset(nulls, true, sizeof(nulls));
 	memset(values, 0, sizeof(values));

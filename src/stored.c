@@ -84,16 +84,16 @@ co_stored_find(const CoCatalog *catalog, CoEndpointId endpoint, const char *key,
 		*separator = '\0';
 		person_key[0] = name;
 		person_key[1] = separator + 1;
-		co_key_scan(catalog->people, &people_shape, person_key, visit_person,
+		co_key_scan(co_catalog_need(catalog, &catalog->people), &people_shape, person_key, visit_person,
 					&search, &any_locked);
 	}
 	else
-		co_key_scan(catalog->lookups, &lookups_shape, lookup_key, visit_lookup,
+		co_key_scan(co_catalog_need(catalog, &catalog->lookups), &lookups_shape, lookup_key, visit_lookup,
 					&search, &any_locked);
 
 	if (!search.found)
 	{
-		co_key_scan(catalog->lookup_spill, &lookups_shape, lookup_key, visit_lookup,
+		co_key_scan(co_catalog_need(catalog, &catalog->lookup_spill), &lookups_shape, lookup_key, visit_lookup,
 					&search, &any_locked);
 		if (search.found && person)
 			co_person_fill(stored->lookup, stored->lookup_null, NULL, false,

@@ -157,41 +157,41 @@ prepare(const CoCatalog *catalog, CoStatement *statement)
 	strlcpy(statement->schema, schema, sizeof(statement->schema));
 }
 
-static Oid
-table_of(const CoCatalog *catalog, CoTable table)
+static const Oid *
+place_of(const CoCatalog *catalog, CoTable table)
 {
 	switch (table)
 	{
 		case CO_TABLE_RESULTS:
-			return catalog->results;
+			return &catalog->results;
 		case CO_TABLE_SPILL:
-			return catalog->spill;
+			return &catalog->spill;
 		case CO_TABLE_QUEUE:
-			return catalog->queue;
+			return &catalog->queue;
 		case CO_TABLE_CONTROL:
-			return catalog->control;
+			return &catalog->control;
 		case CO_TABLE_PAUSES:
-			return catalog->pauses;
+			return &catalog->pauses;
 		case CO_TABLE_HANDLERS:
-			return catalog->handlers;
+			return &catalog->handlers;
 		case CO_TABLE_OUTBOX:
-			return catalog->outbox;
+			return &catalog->outbox;
 		case CO_TABLE_PEOPLE:
-			return catalog->people;
+			return &catalog->people;
 		case CO_TABLE_LOOKUPS:
-			return catalog->lookups;
+			return &catalog->lookups;
 		case CO_TABLE_LOOKUP_SPILL:
-			return catalog->lookup_spill;
+			return &catalog->lookup_spill;
 		case CO_TABLE_BUDGETS:
-			return catalog->budgets;
+			return &catalog->budgets;
 		case CO_TABLE_USAGE:
-			return catalog->usage;
+			return &catalog->usage;
 		case CO_TABLE_JOBS:
-			return catalog->jobs;
+			return &catalog->jobs;
 		case CO_TABLE_FORGOTTEN:
-			return catalog->forgotten;
+			return &catalog->forgotten;
 	}
-	return InvalidOid;			/* keep the compiler quiet */
+	return NULL;				/* keep the compiler quiet */
 }
 
 /*
@@ -202,7 +202,7 @@ uint64
 co_execute(const CoCatalog *catalog, CoStatement *statement, Datum *values,
 		   const char *nulls)
 {
-	Oid			table = table_of(catalog, statement->table);
+	Oid			table = co_catalog_need(catalog, place_of(catalog, statement->table));
 	Oid			user;
 	int			context;
 	int			result;

@@ -49,6 +49,7 @@
 #include "http.h"
 #include "lookup.h"
 #include "outbox.h"
+#include "outdated.h"
 #include "price.h"
 #include "session.h"
 #include "queue.h"
@@ -678,6 +679,7 @@ look_up_new(void)
 	if (error != NULL)
 	{
 		ereport(LOG, (errmsg("clearout: stored answers could not be read: %s", error)));
+		co_outdated_suspect(mine);
 		while (co_flight_count(CO_FLIGHT_NEW) > 0)
 			refuse(dlist_head_element(CoFlight, node, co_flights(CO_FLIGHT_NEW)),
 				   CO_REFUSED_NO_WORKER, error);
@@ -1601,6 +1603,7 @@ merge_spill(void)
 static void
 leave_if_not_installed(void)
 {
+	MemoryContext context = CurrentMemoryContext;
 	bool		installed;
 
 	StartTransactionCommand();
@@ -1608,6 +1611,7 @@ leave_if_not_installed(void)
 	installed = OidIsValid(co_catalog_schema());
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
 	if (!installed)
 	{
 		leave = CO_LEAVE_ABSENT;
@@ -1684,7 +1688,12 @@ check_notes(void)
 	}
 
 	if (recheck)
+	{
 		leave_if_not_installed();
+		/* It is for a new worker to wait until all is there again. */
+		if (co_outdated_table() != NULL)
+			draining = true;
+	}
 }
 
 /* Addresses have been forgotten, or may have been. */
@@ -1952,6 +1961,11 @@ co_worker_main(Datum argument)
 	co_session_init();
 	SetConfigOption("application_name", "clearout worker", PGC_USERSET, PGC_S_SESSION);
 	leave_if_not_installed();
+	if (!co_outdated_wait(me))
+	{
+		leave = CO_LEAVE_REPLACE;
+		proc_exit(0);
+	}
 
 	turn_context = AllocSetContextCreate(TopMemoryContext, "clearout turn",
 										 ALLOCSET_DEFAULT_SIZES);
