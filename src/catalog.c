@@ -105,7 +105,9 @@ fill(Oid schema, CoCatalog *catalog)
 		known = *catalog;
 }
 
-pg_attribute_noreturn() static void
+static void report_missing(const char *table) __attribute__((noreturn));
+
+static void
 report_missing(const char *table)
 {
 	ereport(ERROR,
