@@ -126,6 +126,6 @@ co_statement_count_call(void)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("one statement may cause %d calls of the Clearout service", co_statement_limit),
 				 errdetail("Each may cost credits. Answers received so far are stored."),
-				 errhint("Use clearout_enqueue() for many addresses, or increase \"clearout.statement_limit\".")));
+				 errhint("Use clearout_enqueue() or clearout_bulk_verify() for many addresses, or increase \"clearout.statement_limit\".")));
 	calls++;
 }

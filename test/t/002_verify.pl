@@ -499,7 +499,7 @@ subtest 'limits' => sub {
 	my $err = error_of($node, "SET clearout.statement_limit = 5;
 		SELECT count(clearout_verify('valid+' || i || '$list')) FROM generate_series(1, 10) i");
 	like($err, qr/ERROR:\s+53400:/, 'statement_limit');
-	like($err, qr/HINT:.*clearout_enqueue\(\).*clearout\.statement_limit/, 'with what to do');
+	like($err, qr/HINT:.*clearout_enqueue\(\).*clearout_bulk_verify\(\).*clearout\.statement_limit/, 'with what to do');
 	is($api->total_calls, $calls + 5, 'five calls were made');
 	is(value_of($node, "SET clearout.statement_limit = 5;
 		SELECT count(clearout_verify('valid+' || i || '$list')) FROM generate_series(1, 10) i"), 10, 'their answers are stored');
