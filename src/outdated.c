@@ -27,10 +27,14 @@
 #include "compat.h"
 #include "outdated.h"
 
+/* How often a missing table is looked for, and how long after each other. */
+#define LOOKS		6
+#define LOOK_DELAY	20000L		/* microseconds */
+
 static uint32 outdated_wait_event = 0;
 
-const char *
-co_outdated_table(void)
+static const char *
+look_once(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	const char *missing;
@@ -41,6 +45,24 @@ co_outdated_table(void)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+	return missing;
+}
+
+/*
+ * ALTER EXTENSION ... SET SCHEMA moves table by table under our eyes, and what
+ * we know of the catalogs may be older than where the extension is.  So what
+ * is missing has to be missing for a while.
+ */
+const char *
+co_outdated_table(void)
+{
+	const char *missing = look_once();
+
+	for (int i = 1; missing != NULL && i < LOOKS; i++)
+	{
+		pg_usleep(LOOK_DELAY);
+		missing = look_once();
+	}
 	return missing;
 }
 
