@@ -251,7 +251,7 @@ open_reader(const CoCatalog *catalog, CoImport *import, Reader *reader,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"clearout_spool\" of the extension \"clearout\" is missing")));
 	GetUserIdAndSecContext(&reader->user, &reader->context);
-	SetUserIdAndSecContext(co_table_owner(catalog->jobs),
+	SetUserIdAndSecContext(co_table_owner(co_catalog_need(catalog, &catalog->jobs)),
 						   reader->context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	source_data = data;
