@@ -79,6 +79,50 @@ is(status($node, 'answers_unstored'), 0, 'nothing is kept in memory');
 is(call_sql($node, "SELECT count(*) FROM clearout_verify($emails) WHERE status = 'valid'")->{out}, 300, 'all are answered');
 is($api->address_stats->{max}, 1, 'by one call each');
 is(worker_pid($node), $pid, 'by the same worker');
+
+# The same while the queue is drained: what cannot be stored is not asked, its
+# rows stay, and the drain goes on when there is room.
+$node->safe_psql('postgres', q{SELECT clearout_pause()});
+$node->safe_psql('postgres', q{INSERT INTO clearout_queue (email) SELECT 'valid-drain-' || i || '@x.test' FROM generate_series(1, 1000) i});
+foreach my $table (qw(clearout_results clearout_spill))
+{
+	foreach my $lines (59, 20, 5, 1)
+	{
+		# each row for itself, so that all of them stay but the last
+		$node->safe_psql('postgres', "DO \$\$ BEGIN
+			FOR i IN 1 .. 100000 LOOP
+				BEGIN
+					INSERT INTO $table (email, status, verified_at, source, reason)
+					SELECT 'filler-$lines-' || i || '\@x.test', 'valid', now() - interval '1 year', 'instant',
+						(SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, $lines) j);
+				EXCEPTION WHEN OTHERS THEN
+					RETURN;
+				END;
+			END LOOP;
+			RAISE 'there is room for all';
+		END \$\$");
+	}
+}
+$calls = $api->total_calls;
+my $before = value_of($node, $stored);
+$node->safe_psql('postgres', q{SELECT clearout_resume()});
+ok(wait_until(30, sub { status($node, 'state') eq 'storing failed' }), 'queue: it comes to that');
+# those under way when the first could not be stored come in after it
+ok(wait_until(20, sub {
+	$unstored = status($node, 'answers_unstored');
+	$so_far = $api->total_calls;
+	return value_of($node, $stored) - $before + $unstored == $so_far - $calls;
+}), 'queue: each answer is stored or kept') or diag "$unstored kept";
+cmp_ok($unstored, '<=', 20, 'queue: not more is kept than calls may be under way');
+cmp_ok($so_far - $calls, '<', 1000, 'queue: and most are not asked');
+is(value_of($node, 'SELECT count(*) FROM clearout_queue'), 1000 - ($so_far - $calls - $unstored), 'queue: the rows of the others are there');
+is(verify($node, 'valid-more2@x.test', "timeout => '2s'")->{sqlstate}, 'VC006', 'queue: meanwhile');
+is($api->total_calls, $so_far, 'queue: no call is made that could not be stored');
+$node->safe_psql('postgres', q{DELETE FROM clearout_results WHERE email LIKE 'filler-%'});
+$node->safe_psql('postgres', 'VACUUM clearout_results');
+ok(wait_until(60, sub { value_of($node, 'SELECT count(*) FROM clearout_queue') eq '0' }), 'queue: with room again, it is drained');
+is($api->address_stats->{max}, 1, 'queue: by one call for each address');
+is(worker_pid($node), $pid, 'queue: by the same worker');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|signal 11|signal 25/, 'and nothing has crashed');
 
 $node->stop;
