@@ -174,7 +174,7 @@ subtest 'settings are read while a search is asked about' => sub {
 	sql(q{CREATE ROLE late; SELECT clearout_grant('late', 'find')});
 	my $caller = start_psql($node, q{SET ROLE late; SELECT status FROM clearout_find('Somebody Held', 'corp.test', timeout => '30s')});
 	ok($api->wait_for(held => 1), 'the service is asked how far it is');
-	# the day ends for what was spent: as at midnight, nothing of hers is left
+	# budgets are read anew while her call is in flight
 	sql(q{SELECT clearout_set_budget('shop', 1000)});
 	ok(wait_until(10, sub { status($node, 'state') eq 'running' }), 'budgets are read');
 	as($_, "SELECT clearout_verify('valid-meanwhile-$_\@x.test')") foreach qw(alice bob carol);
