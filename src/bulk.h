@@ -4,7 +4,12 @@
  *
  *	bulk_spool.c	backends: order a job, cancel it, forget it
  *	bulk_wait.c		backends: wait for one
- *	bulk.c			worker: carries the parts of all jobs along
+ *	bulk.c			worker: carries the parts of all jobs along, by the steps in
+ *	bulk_upload.c	... how a list gets to the service
+ *	bulk_progress.c	... while it is worked on there
+ *	bulk_download.c	... its result on its way into the tables
+ *	bulk_active.c	... and what these have in common
+ *	bulk_rows.c		worker: rows of the queue that wait in a list, or become one
  *	bulk_table.c	worker: its transactions
  *	bulk_import.c	result files into answers, for the worker and for
  *					clearout_import()
