@@ -29,7 +29,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
   start_node create_extension status worker_pid wait_until
   start_caller start_verify finish_callers call_sql verify
-  is_alive wait_gone rss_kb switches
+  is_alive wait_gone rss_kb switches comes_to_rest
 );
 
 my $callers = 0;
@@ -281,9 +281,12 @@ sub wait_gone
 	return time - $start;
 }
 
-=item rss_kb($pid), switches($pid)
+=item rss_kb($pid), switches($pid), comes_to_rest($pid, $seconds)
 
-Resident memory; context switches so far, of both kinds.
+Resident memory; context switches so far, of both kinds; and whether, within a
+minute or so, there are so many seconds in which it does not run at all.  What
+it has to do before that takes as long as it takes on a busy machine, but who
+looks at the clock ever again never comes to rest.
 
 =back
 
@@ -302,6 +305,22 @@ sub switches
 	my ($voluntary) = $text =~ /^voluntary_ctxt_switches:\s+(\d+)/m;
 	my ($forced) = $text =~ /^nonvoluntary_ctxt_switches:\s+(\d+)/m;
 	return ($voluntary || 0) + ($forced || 0);
+}
+
+sub comes_to_rest
+{
+	my ($pid, $seconds) = @_;
+	my $end = time + 60 + 2 * $seconds;
+	my $before = switches($pid);
+
+	while (time < $end)
+	{
+		sleep $seconds;
+		my $now = switches($pid);
+		return 1 if $now == $before && $now > 0 && is_alive($pid);
+		$before = $now;
+	}
+	return 0;
 }
 
 1;

@@ -11,23 +11,36 @@ use ClearoutStress qw(wait_until worker_pid);
 use ClearoutTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(sleep);
 
 my $api = ClearoutSandbox->new(limit => 1_000_000, credits => 10_000_000, bulk_lists => undef);
-my $node = clearout_node('main', $api, request_timeout => '1s', bulk_max_bytes => '1MB',
+my $node = clearout_node('main', $api, request_timeout => '5s', bulk_max_bytes => '1MB',
 	conf => "log_statement = none\n");
 my $round = 0;
+my $PATIENCE = 180;				# seconds; far more than a slow machine needs
 
 sub sql { return value_of($node, @_) }
 
 sub job_state
 {
-	my ($job, $state, $seconds) = @_;
-	my $ok = wait_until($seconds // 60, sub { sql("SELECT state FROM clearout_jobs WHERE job = $job") eq $state });
+	my ($job, $state) = @_;
+	my $ok = wait_until($PATIENCE, sub { sql("SELECT state FROM clearout_jobs WHERE job = $job") eq $state });
 
-	diag(sql("SELECT row_to_json(j) FROM clearout_jobs j WHERE job = $job")) unless $ok;
+	diag(show_job($job)) unless $ok;
 	return $ok;
 }
+
+# Whether it comes to say that this hinders it.
+sub job_says
+{
+	my ($job, $what) = @_;
+	my $ok = wait_until($PATIENCE, sub { error_text($job) =~ $what });
+
+	diag(show_job($job)) unless $ok;
+	return $ok;
+}
+
+sub show_job { return sql("SELECT row_to_json(j) FROM clearout_jobs j WHERE job = $_[0]") }
 
 # A job with so many addresses, which are round-N-1@x.test and so on.
 sub order
@@ -104,7 +117,7 @@ subtest 'the URL of the result' => sub {
 		$job = order(3);
 		if ($url eq '')
 		{
-			ok(wait_until(20, sub { error_text($job) =~ /not understood/ }), 'no URL: tried again');
+			ok(job_says($job, qr/not understood/), 'no URL: tried again');
 			$api->clear;
 			ok(job_state($job, 'done'), 'and done in the end');
 			next;
@@ -184,10 +197,12 @@ subtest 'upload and its answer' => sub {
 };
 
 subtest 'limits of the account' => sub {
-	$api->config(bulk_lists => 1, bulk_speed => 400);
+	# the first list stands until the second has been refused
+	$api->config(bulk_lists => 1, bulk_speed => 0);
 	$round++;
 	my $job = sql(qq{SET clearout.bulk_rows = 100; SELECT clearout_bulk_verify('SELECT ''round-$round-'' || i || ''\@x.test'' FROM generate_series(1, 300) i')});
-	ok(wait_until(20, sub { error_text($job) =~ /waits for its turn/ }), 'too many lists: a part waits for its turn');
+	ok(job_says($job, qr/waits for its turn/), 'too many lists: a part waits for its turn');
+	$api->config(bulk_speed => 400);
 	ok(job_state($job, 'done'), 'done one after the other');
 	is(counts($job), '300|0|0', 'all are answered');
 	$api->config(bulk_lists => undef, bulk_speed => undef);
@@ -195,30 +210,30 @@ subtest 'limits of the account' => sub {
 	# 1028: the list costs more than there is; single calls go on
 	$api->config(token => $api->token, credits => 20);
 	$job = order(50);
-	ok(wait_until(20, sub { error_text($job) =~ /credits/ }), 'credits do not cover it: it waits');
+	ok(job_says($job, qr/credits/), 'credits do not cover it: it waits');
 	like(error_text($job), qr/the credits do not cover this list of 50 rows \(HTTP 402, code 1028\)/, 'and says so');
-	is(sql(q{SELECT status FROM clearout_verify('valid-alone@x.test', timeout => '10s')}), 'valid', 'single calls go on');
+	is(sql(q{SELECT status FROM clearout_verify('valid-alone@x.test', timeout => '60s')}), 'valid', 'single calls go on');
 	$api->config(token => $api->token, credits => 10_000_000);
-	ok(job_state($job, 'done', 60), 'done when there are enough');
+	ok(job_state($job, 'done'), 'done when there are enough');
 
 	# 1002: there are none at all
 	$api->config(token => $api->token, credits => 0);
 	$job = order(50);
-	ok(wait_until(20, sub { error_text($job) =~ /credits/ }), 'no credits: it waits');
+	ok(job_says($job, qr/credits/), 'no credits: it waits');
 	like(error_text($job), qr/needs up to 50/, 'and names how many it needs');
 	$api->config(token => $api->token, credits => 10_000_000);
-	ok(job_state($job, 'done', 60), 'done when there are some');
+	ok(job_state($job, 'done'), 'done when there are some');
 
 	# budgets
 	sql(q{CREATE ROLE poor; SELECT clearout_grant('poor', 'enqueue'), clearout_set_budget('poor', 40)});
 	my @lists = $api->lists;
 	$job = sql(q{SET ROLE poor; SELECT clearout_bulk_verify(ARRAY(SELECT 'valid-poor-' || i || '@x.test' FROM generate_series(1, 50) i))});
-	ok(wait_until(20, sub { error_text($job) =~ /Role "poor" has spent 0 of 40 credits/ }), 'a budget holds a list back');
+	ok(job_says($job, qr/Role "poor" has spent 0 of 40 credits/), 'a budget holds a list back');
 	is(scalar(my @same = $api->lists), scalar @lists, 'it is not sent');
 	sql(q{SELECT clearout_set_budget('poor', 60)});
 	ok(job_state($job, 'done'), 'done when the budget allows');
 	$job = sql(q{SET ROLE poor; SELECT clearout_bulk_verify(ARRAY(SELECT 'valid-poorer-' || i || '@x.test' FROM generate_series(1, 20) i))});
-	ok(wait_until(20, sub { error_text($job) =~ /Role "poor" has spent 50 of 60 credits/ }), 'what lists have cost counts');
+	ok(job_says($job, qr/Role "poor" has spent 50 of 60 credits/), 'what lists have cost counts');
 	sql("SELECT clearout_bulk_cancel($job)");
 	ok(job_state($job, 'cancelled'), 'cancelled');
 
@@ -259,13 +274,13 @@ subtest 'lists that are gone' => sub {
 	ok(job_state($job, 'done'), 'a state that is not known is waited out');
 	$api->clear;
 	$api->fault(endpoint => 'cancel', code => 1116);
-	$api->config(bulk_speed => 20);
+	$api->config(bulk_speed => 0);
 	$job = order(20);
 	ok(job_state($job, 'running'), 'running');
 	sql("SELECT clearout_bulk_cancel($job)");
+	$api->config(bulk_speed => undef);
 	ok(job_state($job, 'cancelled'), '1116: cancelled too late, and fetched as it is');
 	is(counts($job), '20|0|0', 'with all answers');
-	$api->config(bulk_speed => undef);
 	$api->clear;
 };
 
@@ -318,7 +333,7 @@ subtest 'rows that are locked or refused here' => sub {
 	is(sql(q{SELECT count(*) FROM clearout_spill WHERE email = 'round-locked-7@x.test'}), 1, 'it is put aside');
 	cmp_ok(sql('SELECT count(*) FROM clearout_spill'), '<', 2000, 'not so most of the others');
 	$blocker->query_safe('COMMIT');
-	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_spill') eq '0' }), 'and merged later');
+	ok(wait_until($PATIENCE, sub { sql('SELECT count(*) FROM clearout_spill') eq '0' }), 'and merged later');
 	is(sql(q{SELECT source FROM clearout_results WHERE email = 'round-locked-7@x.test'}), 'bulk', 'it is there');
 
 	# the whole table
@@ -345,18 +360,12 @@ subtest 'rows that are locked or refused here' => sub {
 };
 
 subtest 'somebody waits meanwhile' => sub {
-	$api->fault(endpoint => 'download', kind => 'drip', bytes => 2000, interval_ms => 5, times => 1);
+	# a quarter of a minute, at the service's pace
+	$api->fault(endpoint => 'download', kind => 'drip', bytes => 2000, interval_ms => 100, times => 1);
 	my $job = order(5000);
 	ok(job_state($job, 'downloading'), 'a result comes in');
-	my @times;
-	for my $i (1 .. 20)
-	{
-		my $start = time;
-		sql("SELECT clearout_verify('interactive-$i\@x.test')");
-		push @times, time - $start;
-	}
-	@times = sort { $a <=> $b } @times;
-	cmp_ok($times[10], '<', 1, 'single verifications are served meanwhile');
+	sql(join ';', map { "SELECT clearout_verify('interactive-$_\@x.test')" } 1 .. 20);
+	is(sql("SELECT state FROM clearout_jobs WHERE job = $job"), 'downloading', 'single verifications are served meanwhile');
 	ok(job_state($job, 'done'), 'and the job comes to its end');
 	$api->clear;
 };
