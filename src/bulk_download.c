@@ -63,7 +63,7 @@ co_download_begin(const CoBulkHost *host, CoActive *a)
 	CoOutcome	outcome = {0};
 
 	co_active_end_import(a);
-	a->import = co_import_begin("bulk", a->part.uploaded_at, a->part.uploaded_at,
+	a->import = co_import_begin(&co_results_import, "bulk", a->part.uploaded_at, a->part.uploaded_at,
 								a->part.bytes_stored);
 	a->call = CO_BULK_DOWNLOAD;
 	request.url = a->url;
@@ -178,7 +178,7 @@ after_batch(const CoActive *a)
 	next.rows_answered += import->count;
 	next.rows_undone += import->undone;
 	next.rows_broken += import->broken;
-	next.credits += import->verdicts;
+	next.credits += import->credits;
 	if (import->read > 0)
 		next.attempts = 0;
 	if (next.broken[0] == '\0' && import->why_broken != NULL)

@@ -96,7 +96,7 @@ import_all(FunctionCallInfo fcinfo, Source source, void *argument)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"verified_at\" is in the future")));
 	co_catalog_of_function(fcinfo, &importing.catalog);
-	importing.import = co_import_begin("import", 0, verified_at, 0);
+	importing.import = co_import_begin(&co_results_import, "import", 0, verified_at, 0);
 
 	PG_TRY();
 	{

@@ -22,14 +22,12 @@
 #include "access/table.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "commands/copy.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_node.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -37,28 +35,25 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-#include "arguments.h"
 #include "bulk_import.h"
 #include "convert.h"
-#include "outbox.h"
-#include "worker.h"
-
-#define ROWS_NAME "clearout_import_rows"
+#include "import_kinds.h"
 
 /* ---------- the file ---------- */
 
 CoImport *
-co_import_begin(const char *source, TimestampTz asked_at, TimestampTz verified_at,
-				int64 skip)
+co_import_begin(const CoImportKind *kind, const char *source, TimestampTz asked_at,
+				TimestampTz told_at, int64 skip)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "clearout import",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	CoImport   *import = palloc0(sizeof(CoImport));
 
+	import->kind = kind;
 	import->source = source;
 	import->asked_at = asked_at;
-	import->verified_at = verified_at;
+	import->told_at = told_at;
 	import->skip = skip;
 	import->delimiter = ',';
 	import->context = context;
@@ -131,7 +126,7 @@ reset_batch(CoImport *import)
 	import->undone = 0;
 	import->why_broken = NULL;
 	import->read = 0;
-	import->verdicts = 0;
+	import->credits = 0;
 	memset(import->bad, 0, CO_IMPORT_ROWS * sizeof(bool));
 }
 
@@ -293,23 +288,23 @@ co_import_check(CoCatalog *catalog, CoImport *import, int record)
 
 /* ---------- rows ---------- */
 
-static void
-set_text(CoImportRow *row, CoColumn column, const char *text)
+void
+co_import_set_text(CoImportRow *row, int column, const char *text)
 {
 	row->isnull[column] = text == NULL || text[0] == '\0';
 	if (!row->isnull[column])
 		row->value[column] = CStringGetTextDatum(text);
 }
 
-static void
-set_ternary(CoImportRow *row, CoColumn column, CoTernary ternary)
+void
+co_import_set_ternary(CoImportRow *row, int column, CoTernary ternary)
 {
 	row->isnull[column] = ternary == CO_NULL;
 	row->value[column] = BoolGetDatum(ternary == CO_TRUE);
 }
 
-static void
-set_time(CoImportRow *row, CoColumn column, TimestampTz time)
+void
+co_import_set_time(CoImportRow *row, int column, TimestampTz time)
 {
 	row->isnull[column] = time == 0;
 	row->value[column] = TimestampTzGetDatum(time);
@@ -322,82 +317,10 @@ from_unix(int64 microseconds)
 		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 }
 
-static char *
-key_of(const CoCsvAnswer *answer)
+TimestampTz
+co_import_time(const CoImport *import, int64 told, TimestampTz now)
 {
-	CoAddressError error;
-	const char *email = answer->email ? answer->email
-		: psprintf("%s@%s", answer->account, answer->domain);
-
-	return co_normalize_argument(cstring_to_text(email), &error);
-}
-
-/* A row of the batch from the fields of a record; false: it has no answer. */
-static bool
-fill_row(CoImport *import, char **fields, int count, TimestampTz now, CoImportRow *row)
-{
-	CoCsvAnswer answer;
-	CoCsvVerdict verdict = co_csv_answer(&import->map, fields, count, &answer);
-	TimestampTz verified_at;
-	Interval   *taken;
-
-	if (verdict == CO_CSV_UNDONE)
-	{
-		import->undone++;
-		return false;
-	}
-	if (verdict != CO_CSV_ANSWER)
-	{
-		note_broken(import, co_csv_verdict_text(verdict));
-		return false;
-	}
-	row->key = key_of(&answer);
-	if (row->key == NULL)
-	{
-		note_broken(import, "the address is malformed");
-		return false;
-	}
-	/* nothing is from the future of our clock */
-	verified_at = answer.verified_on == CO_NO_TIME ? import->verified_at
-		: Min(from_unix(answer.verified_on), now);
-	if (verified_at == 0)
-	{
-		note_broken(import, "the time of the verification is missing or not understood");
-		return false;
-	}
-
-	row->unknown = strcmp(answer.status, "unknown") == 0;
-	import->verdicts += row->unknown ? 0 : 1;
-	set_text(row, CO_COL_EMAIL, row->key);
-	set_text(row, CO_COL_STATUS, answer.status);
-	set_text(row, CO_COL_SAFE_TO_SEND, answer.safe_to_send);
-	row->isnull[CO_COL_SUB_STATUS] = answer.sub_status < 0;
-	row->value[CO_COL_SUB_STATUS] = Int32GetDatum(answer.sub_status);
-	set_text(row, CO_COL_REASON, answer.reason);
-	set_text(row, CO_COL_BOUNCE_TYPE, answer.bounce_type);
-	set_ternary(row, CO_COL_DISPOSABLE, answer.disposable);
-	set_ternary(row, CO_COL_FREE, answer.free);
-	set_ternary(row, CO_COL_ROLE, answer.role);
-	set_ternary(row, CO_COL_GIBBERISH, answer.gibberish);
-	set_text(row, CO_COL_SUGGESTED_EMAIL, answer.suggested_email);
-	set_text(row, CO_COL_ACCOUNT, answer.account);
-	set_text(row, CO_COL_DOMAIN, answer.domain);
-	set_text(row, CO_COL_MX_RECORD, answer.mx_record);
-	set_text(row, CO_COL_SMTP_PROVIDER, answer.smtp_provider);
-	set_text(row, CO_COL_AI_VERDICT, answer.ai_verdict);
-	set_time(row, CO_COL_VERIFIED_AT, verified_at);
-	row->isnull[CO_COL_TIME_TAKEN] = answer.time_taken < 0;
-	if (answer.time_taken >= 0)
-	{
-		taken = palloc0(sizeof(Interval));
-		taken->time = answer.time_taken * 1000;
-		row->value[CO_COL_TIME_TAKEN] = IntervalPGetDatum(taken);
-	}
-	set_text(row, CO_COL_SOURCE, import->source);
-	row->isnull[CO_COL_RAW] = true;
-	set_time(row, CO_COL_ASKED_AT, import->asked_at);
-	set_time(row, CO_COL_ATTEMPTED_AT, import->asked_at != 0 ? import->asked_at : verified_at);
-	return true;
+	return told == CO_NO_TIME ? import->told_at : Min(from_unix(told), now);
 }
 
 /* By key; of equal ones, the one that shall win comes last. */
@@ -407,16 +330,12 @@ compare_rows(const void *a, const void *b)
 	const CoImportRow *first = a;
 	const CoImportRow *second = b;
 	int			result = strcmp(first->key, second->key);
-	TimestampTz first_time;
-	TimestampTz second_time;
 
 	if (result != 0)
 		return result;
-	if (first->unknown != second->unknown)
-		return first->unknown ? -1 : 1;
-	first_time = DatumGetTimestampTz(first->value[CO_COL_VERIFIED_AT]);
-	second_time = DatumGetTimestampTz(second->value[CO_COL_VERIFIED_AT]);
-	return first_time < second_time ? -1 : first_time > second_time;
+	if (first->weak != second->weak)
+		return first->weak ? -1 : 1;
+	return first->time < second->time ? -1 : first->time > second->time;
 }
 
 /* Lists are uploaded in the order of the keys, and mostly come back in it. */
@@ -443,13 +362,28 @@ sort_rows(CoImport *import)
 static void
 take_fields(CoImport *import, char **fields, int count, TimestampTz now)
 {
+	CoImportRow *row = &import->row[import->count];
+	const char *why = NULL;
+
 	if (!import->header_read)
 	{
-		import->unfit = co_csv_map(fields, count, &import->map);
+		import->unfit = import->kind->map(fields, count, &import->map);
 		import->header_read = true;
+		return;
 	}
-	else if (fill_row(import, fields, count, now, &import->row[import->count]))
-		import->count++;
+	switch (import->kind->fill(import, fields, count, now, row, &why))
+	{
+		case CO_ROW_ANSWER:
+			import->credits += row->credits;
+			import->count++;
+			break;
+		case CO_ROW_UNDONE:
+			import->undone++;
+			break;
+		case CO_ROW_BROKEN:
+			note_broken(import, why);
+			break;
+	}
 }
 
 void
@@ -464,7 +398,7 @@ co_import_parse(CoCatalog *catalog, CoImport *import)
 	import->count = 0;
 	import->broken = import->unsplit;
 	import->undone = 0;
-	import->verdicts = 0;
+	import->credits = 0;
 	for (int record = 0; record < import->records;)
 	{
 		int			to = import->one_by_one ? record : import->records - 1;
@@ -506,90 +440,26 @@ co_import_parse(CoCatalog *catalog, CoImport *import)
 
 /* ---------- storing ---------- */
 
-#define WRITTEN_COLUMNS \
-	"email, status, safe_to_send, sub_status, reason, bounce_type," \
-	" disposable, free, role, gibberish, suggested_email, account, domain," \
-	" mx_record, smtp_provider, ai_verdict, verified_at, time_taken, source," \
-	" raw, asked_at, attempted_at"
-
-static const Oid note_type[] = {TEXTOID};
-
-/* A newer verdict, or any over an unknown; an unknown only over an older one. */
-static CoStatement put_rows =
-{CO_TABLE_RESULTS, "INSERT INTO %s.clearout_results AS r (" WRITTEN_COLUMNS ")"
-	" SELECT " WRITTEN_COLUMNS " FROM " ROWS_NAME
-	" ON CONFLICT (email) DO UPDATE SET"
-	" (status, safe_to_send, sub_status, reason, bounce_type,"
-	" disposable, free, role, gibberish, suggested_email, account, domain,"
-	" mx_record, smtp_provider, ai_verdict, verified_at, time_taken, source,"
-	" raw, asked_at, attempted_at,"
-	" attempt_status, attempt_sub_status, attempt_reason, attempt_raw) ="
-	" ROW (excluded.status, excluded.safe_to_send, excluded.sub_status,"
-	" excluded.reason, excluded.bounce_type, excluded.disposable,"
-	" excluded.free, excluded.role, excluded.gibberish,"
-	" excluded.suggested_email, excluded.account, excluded.domain,"
-	" excluded.mx_record, excluded.smtp_provider, excluded.ai_verdict,"
-	" excluded.verified_at, excluded.time_taken, excluded.source,"
-	" excluded.raw, excluded.asked_at, excluded.attempted_at,"
-	" NULL, NULL, NULL, NULL)"
-	" WHERE (r.status = 'unknown' AND (excluded.status <> 'unknown' OR r.verified_at <= excluded.verified_at))"
-	" OR (excluded.status <> 'unknown' AND r.verified_at <= excluded.verified_at)",
-0, note_type, NULL, ""};
-
-/* Beside a verdict: the last attempt. */
-static CoStatement put_attempts =
-{CO_TABLE_RESULTS, "UPDATE %s.clearout_results AS r SET attempted_at = a.attempted_at,"
-	" attempt_status = a.status, attempt_sub_status = a.sub_status,"
-	" attempt_reason = a.reason, attempt_raw = a.raw"
-	" FROM " ROWS_NAME " AS a WHERE r.email = a.email AND a.status = 'unknown'"
-	" AND r.status <> 'unknown' AND (r.attempted_at IS NULL OR r.attempted_at <= a.attempted_at)",
-0, note_type, NULL, ""};
-
-/* A newer verdict is there, but it was asked for again. */
-static CoStatement confirm_verdicts =
-{CO_TABLE_RESULTS, "UPDATE %s.clearout_results AS r SET asked_at = a.asked_at,"
-	" attempted_at = a.attempted_at, attempt_status = NULL, attempt_sub_status = NULL,"
-	" attempt_reason = NULL, attempt_raw = NULL"
-	" FROM " ROWS_NAME " AS a WHERE r.email = a.email AND a.status <> 'unknown'"
-	" AND a.asked_at IS NOT NULL AND r.verified_at > a.verified_at"
-	" AND (r.attempted_at IS NULL OR r.attempted_at <= a.attempted_at)",
-0, note_type, NULL, ""};
-
-static CoStatement find_missing =
-{CO_TABLE_RESULTS, "SELECT FROM " ROWS_NAME " AS a WHERE NOT EXISTS"
-	" (SELECT FROM %s.clearout_results AS r WHERE r.email = a.email) LIMIT 1",
-0, note_type, NULL, ""};
-
-static CoStatement spill_rows =
-{CO_TABLE_SPILL, "INSERT INTO %s.clearout_spill (" WRITTEN_COLUMNS ", error)"
-	" SELECT " WRITTEN_COLUMNS ", $1 FROM " ROWS_NAME, 1, note_type, NULL, ""};
-
 static TupleDesc
-rows_descriptor(void)
+rows_descriptor(const CoImportKind *kind)
 {
-	static const char *const names[CO_WRITTEN_COLUMNS] = {
-		"email", "status", "safe_to_send", "sub_status", "reason", "bounce_type",
-		"disposable", "free", "role", "gibberish", "suggested_email", "account", "domain",
-		"mx_record", "smtp_provider", "ai_verdict", "verified_at", "time_taken", "source",
-		"raw", "asked_at", "attempted_at"
-	};
-	TupleDesc	descriptor = CreateTemplateTupleDesc(CO_WRITTEN_COLUMNS);
+	TupleDesc	descriptor = CreateTemplateTupleDesc(kind->columns);
 
-	for (int i = 0; i < CO_WRITTEN_COLUMNS; i++)
-		TupleDescInitEntry(descriptor, i + 1, names[i], co_column_types[i], -1, 0);
-	TupleDescInitEntryCollation(descriptor, CO_COL_EMAIL + 1, C_COLLATION_OID);
+	for (int i = 0; i < kind->columns; i++)
+		TupleDescInitEntry(descriptor, i + 1, kind->names[i], kind->types[i], -1, 0);
+	for (int i = 0; i < kind->key_columns; i++)
+		TupleDescInitEntryCollation(descriptor, i + 1, C_COLLATION_OID);
 	return descriptor;
 }
 
-/* Let statements see the rows from..to under ROWS_NAME. */
-static EphemeralNamedRelation
-show_rows(CoImport *import, int from, int to)
+EphemeralNamedRelation
+co_import_show_rows(CoImport *import, int from, int to)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 
-	relation->md.name = pstrdup(ROWS_NAME);
-	relation->md.tupdesc = rows_descriptor();
+	relation->md.name = pstrdup(CO_IMPORT_ROWS_NAME);
+	relation->md.tupdesc = rows_descriptor(import->kind);
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = to - from;
 	relation->reldata = store;
@@ -600,55 +470,23 @@ show_rows(CoImport *import, int from, int to)
 	return relation;
 }
 
-static void
-hide_rows(EphemeralNamedRelation relation)
+void
+co_import_hide_rows(EphemeralNamedRelation relation)
 {
-	SPI_unregister_relation(ROWS_NAME);
+	SPI_unregister_relation(CO_IMPORT_ROWS_NAME);
 	tuplestore_end(relation->reldata);
 }
 
 void
 co_import_store(CoCatalog *catalog, CoImport *import, int from, int to)
 {
-	EphemeralNamedRelation relation;
-	Datum	   *emails;
-
-	if (from == to)
-		return;
-
-	/* somebody has locked the whole table: no use in trying row by row */
-	if (!ConditionalLockRelationOid(catalog->results, RowExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("table \"clearout_results\" is locked")));
-	relation = show_rows(import, from, to);
-	if (co_execute(catalog, &put_rows, NULL, NULL) < (uint64) (to - from))
-	{
-		(void) co_execute(catalog, &put_attempts, NULL, NULL);
-		(void) co_execute(catalog, &confirm_verdicts, NULL, NULL);
-		if (co_execute(catalog, &find_missing, NULL, NULL) > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-					 errmsg("a trigger of the table \"clearout_results\" dropped the answer")));
-	}
-	hide_rows(relation);
-
-	/* what a user imports is news to nobody */
-	if (!co_am_worker)
-		return;
-	emails = palloc((to - from) * sizeof(Datum));
-	for (int i = from; i < to; i++)
-		emails[i - from] = import->row[i].value[CO_COL_EMAIL];
-	co_outbox_put(catalog, emails, to - from);
+	if (from < to)
+		import->kind->store(catalog, import, from, to);
 }
 
 void
 co_import_spill(CoCatalog *catalog, CoImport *import, int from, int to,
 				const char *note)
 {
-	EphemeralNamedRelation relation = show_rows(import, from, to);
-	Datum		value = note ? CStringGetTextDatum(note) : (Datum) 0;
-
-	(void) co_execute(catalog, &spill_rows, &value, note ? " " : "n");
-	hide_rows(relation);
+	import->kind->spill(catalog, import, from, to, note);
 }

@@ -16,21 +16,30 @@
 /* So many rows are stored at once: some 20 ms of work. */
 #define CO_IMPORT_ROWS 2000
 
+/* What the rows of the file become; see import_kinds.h. */
+typedef struct CoImportKind CoImportKind;
+
+extern const CoImportKind co_results_import;	/* rows of clearout_results */
+
 typedef struct CoImportRow
 {
-	char	   *key;			/* address in normal form */
-	Datum		value[CO_WRITTEN_COLUMNS];
+	char	   *key;			/* what was asked, in normal form */
+	Datum		value[CO_WRITTEN_COLUMNS];	/* of the table's columns */
 	bool		isnull[CO_WRITTEN_COLUMNS];
-	bool		unknown;		/* its status */
+	TimestampTz time;			/* when the service has answered */
+	bool		weak;			/* any other answer in the file is better */
+	int			credits;		/* what it costs */
 } CoImportRow;
 
 typedef struct CoImport
 {
 	/* what all rows have in common */
-	const char *source;			/* clearout_results.source */
+	const CoImportKind *kind;
+	const char *source;			/* column "source" */
 	TimestampTz asked_at;		/* of a list: when it was uploaded; 0: never
 								 * asked for by us */
-	TimestampTz verified_at;	/* of rows that do not tell; 0: they are broken */
+	TimestampTz told_at;		/* time of rows that do not tell; 0: they are
+								 * broken */
 
 	/* the file */
 	MemoryContext context;		/* of all this */
@@ -58,11 +67,11 @@ typedef struct CoImport
 	int			undone;
 	const char *why_broken;		/* the first of them, a constant; NULL: none */
 	int			read;			/* all rows of the batch */
-	int			verdicts;		/* answers but unknown ones */
+	int64		credits;		/* what its answers cost */
 } CoImport;
 
-extern CoImport *co_import_begin(const char *source, TimestampTz asked_at,
-								 TimestampTz verified_at, int64 skip);
+extern CoImport *co_import_begin(const CoImportKind *kind, const char *source,
+								 TimestampTz asked_at, TimestampTz told_at, int64 skip);
 extern void co_import_end(CoImport *import);
 
 /* More of the file has come. */
@@ -96,7 +105,7 @@ extern void co_import_check(CoCatalog *catalog, CoImport *import, int record);
  */
 extern void co_import_store(CoCatalog *catalog, CoImport *import, int from, int to);
 
-/* Or put them aside into clearout_spill; note: why, or NULL. */
+/* Or put them aside, into the spill of their table; note: why, or NULL. */
 extern void co_import_spill(CoCatalog *catalog, CoImport *import, int from, int to,
 							const char *note);
 

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  * csv.h
- *		Result files of the service: records, columns, words.
+ *		Files that go to the service and come from it: records, columns, words.
  *
- * Pure.  Splits a file into records, so that a broken one fails alone; finds
- * columns by the names in the header, whatever their order; and reads the
- * file's words as those of an instant answer.  The fields themselves are
- * taken apart by PostgreSQL's COPY (see copyreader.c).
+ * Pure.  csv.c splits a file into records, so that a broken one fails alone;
+ * csv_verify.c finds columns by the names in the header, whatever their
+ * order, and reads the file's words as those of an instant answer.  The
+ * fields themselves are taken apart by PostgreSQL's COPY (see bulk_import.c).
  *-------------------------------------------------------------------------
  */
 #ifndef CO_CSV_H
@@ -55,6 +55,17 @@ extern size_t co_csv_mark(const char *data, size_t length);
  */
 extern size_t co_csv_mend(const char *text, size_t length, char *out);
 
+/* Where the columns of a file are. */
+#define CO_CSV_COLUMNS_MAX 18
+
+typedef struct CoCsvMap
+{
+	int			at[CO_CSV_COLUMNS_MAX]; /* number of the field; -1: not there */
+	int			fields;			/* in the header */
+} CoCsvMap;
+
+/* ---------- of the verifier ---------- */
+
 typedef enum CoCsvColumn
 {
 	CO_CSV_EMAIL,
@@ -77,12 +88,6 @@ typedef enum CoCsvColumn
 	CO_CSV_TIME_TAKEN,
 	CO_CSV_COLUMNS
 } CoCsvColumn;
-
-typedef struct CoCsvMap
-{
-	int			at[CO_CSV_COLUMNS]; /* number of the field; -1: not there */
-	int			fields;			/* in the header */
-} CoCsvMap;
 
 /* Find the columns in a header.  A phrase on what is missing, or NULL. */
 extern const char *co_csv_map(char *const *header, int count, CoCsvMap *map);
