@@ -2346,7 +2346,8 @@ REVOKE ALL ON FUNCTION clearout_verify(text, interval, interval, text),
 	clearout_queue_note(), clearout_status_info(),
 	clearout_report(text, text), clearout_report_data(text[]),
 	clearout_report_page(jsonb, text) FROM PUBLIC;
-GRANT SELECT ON clearout_status TO pg_monitor;
+-- Figures without addresses.
+GRANT SELECT ON clearout_status, clearout_usage, clearout_summary TO pg_monitor;
 GRANT EXECUTE ON FUNCTION clearout_status_info() TO pg_monitor;
 
 -- What each word of clearout_grant() stands for, as the commands that do it.

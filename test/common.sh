@@ -107,6 +107,28 @@ make_scratch()
 	cd "$scratch" || exit		# wherever we were, that user may not be
 }
 
+# Programs for tests that no package is installed for, since it would start a
+# service: setup puts them there.
+tools=/var/cache/clearout-tests
+((EUID == 0)) || [[ -e $tools ]] || sudo -n true 2>/dev/null ||
+	tools=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/clearout-tests
+
+# The same of an older release, for pg_upgrade: build and install it from a copy
+# of its own, with the settings in $scratch/old-stage.conf.
+stage_old_release()
+(
+	pg_config=$1
+	complete_pg_config "$pg_config" || die "$pg_config: not PostgreSQL 15 or later, with all that building wants"
+	bindir=$("$pg_config" --bindir)
+	as_user+=(PG_CONFIG="$pg_config")
+	"${as_user[@]}" cp -R "$source" "$scratch/old"
+	source=$scratch/old
+	stage=$scratch/old-stage
+	"${as_user[@]}" make -s -C "$source" clean with_llvm=no >&2 &&
+		"${as_user[@]}" make -s -j2 -C "$source" with_llvm=no >&2 &&
+		stage_extension
+)
+
 # Stop whatever server still runs in the scratch directory, and remove it.
 remove_scratch()
 {
@@ -128,7 +150,7 @@ server_has_setting()
 }
 
 # Install what was built in $source where the servers that we start find it,
-# and write the settings that they need for that to $scratch/stage.conf.
+# and write the settings that they need for that to $stage.conf.
 # Debian's and Ubuntu's servers have extension_destdir up to 17, and all have
 # extension_control_path from 18 on.  Others have nothing of that kind.  In
 # either case a library that is installed for good must not come first.
@@ -156,5 +178,5 @@ stage_extension()
 		else
 			die "run this first: make && sudo make install PG_CONFIG=$pg_config"
 		fi
-	fi >"$scratch/stage.conf"
+	fi >"$stage.conf"
 }
