@@ -3,6 +3,11 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION clearout" to load this file. \quit
 
+-- Others may be able to create objects in this schema, and have done so before.
+-- So operators and functions that are named without a schema are given just the
+-- types that they are for, and no function relies on its defaults: else one of
+-- theirs could fit better.
+
 --
 -- Tables
 --
@@ -825,7 +830,7 @@ BEGIN
 		WHERE a.email IS NOT NULL
 			AND (greatest(r.verified_at, r.asked_at) >= %1$I.clearout_fresh_since(r.status, $1)
 				OR (r.attempt_status IS NOT NULL
-					AND r.attempted_at >= %1$I.clearout_fresh_since(''unknown'', $1))) IS NOT TRUE
+					AND r.attempted_at >= %1$I.clearout_fresh_since(''unknown''::text, $1))) IS NOT TRUE
 			AND NOT EXISTS (SELECT FROM %1$I.clearout_spill s
 				WHERE s.email = a.email
 					AND greatest(s.verified_at, s.asked_at) >= %1$I.clearout_fresh_since(s.status, $1))',
@@ -840,9 +845,9 @@ COMMENT ON FUNCTION clearout_unverified(regclass, name, interval) IS
 CREATE VIEW clearout_summary AS
 	SELECT r.status, r.safe_to_send,
 		count(*) AS addresses,
-		count(*) FILTER (WHERE greatest(r.verified_at, r.asked_at) >= clearout_fresh_since(r.status)
+		count(*) FILTER (WHERE greatest(r.verified_at, r.asked_at) >= clearout_fresh_since(r.status, NULL::interval)
 			OR (r.attempt_status IS NOT NULL
-				AND r.attempted_at >= clearout_fresh_since('unknown'))) AS fresh,
+				AND r.attempted_at >= clearout_fresh_since('unknown'::text, NULL::interval))) AS fresh,
 		count(*) FILTER (WHERE r.disposable) AS disposable,
 		count(*) FILTER (WHERE r.role) AS role,
 		min(greatest(r.verified_at, r.asked_at)) AS oldest,
@@ -1156,11 +1161,11 @@ CREATE VIEW clearout_jobs AS
 		j.rows_total - j.rows_spooled AS rows_skipped,
 		p.rows_sent, p.rows_answered, p.rows_unanswered, p.rows_broken,
 		CASE WHEN j.finished_at IS NOT NULL THEN 100
-			ELSE (100 * p.progress / greatest(j.rows_spooled, 1))::integer END AS percent,
-		(p.progress / nullif(p.seconds, 0))::integer AS rows_per_second,
+			ELSE (100::float8 * p.progress / greatest(j.rows_spooled, 1)::float8)::integer END AS percent,
+		(p.progress / nullif(p.seconds, 0::float8))::integer AS rows_per_second,
 		CASE WHEN j.finished_at IS NULL THEN
-			pg_catalog.make_interval(secs => round((p.seconds *
-				(j.rows_spooled - p.progress) / nullif(p.progress, 0))::numeric)::float8) END AS eta,
+			pg_catalog.make_interval(secs => pg_catalog.round((p.seconds *
+				(j.rows_spooled::float8 - p.progress) / nullif(p.progress, 0::float8))::numeric)::float8) END AS eta,
 		p.credits, p.error,
 		j.requested_by, j.created_at, j.finished_at
 	FROM clearout_jobs_data j
@@ -1177,11 +1182,12 @@ CREATE VIEW clearout_jobs AS
 				coalesce(pg_catalog.sum(s.rows_broken), 0)::bigint AS rows_broken,
 				coalesce(pg_catalog.sum(s.credits), 0)::bigint AS credits,
 				-- the service's work counts for nine tenths of a row, ours for one
-				coalesce(pg_catalog.sum(s.rows * CASE s.state
-					WHEN 'spooled' THEN 0.0 WHEN 'uploading' THEN 0.0
-					WHEN 'running' THEN 0.009 * s.percent
-					WHEN 'downloading' THEN 0.9 + 0.1 * least(s.bytes_stored::float8 / nullif(s.file_bytes, 0), 1.0)
-					ELSE 1.0 END), 0)::float8 AS progress,
+				coalesce(pg_catalog.sum(s.rows::float8 * CASE s.state
+					WHEN 'spooled' THEN 0::float8 WHEN 'uploading' THEN 0::float8
+					WHEN 'running' THEN 0.009::float8 * s.percent::float8
+					WHEN 'downloading' THEN 0.9::float8 + 0.1::float8
+						* least(s.bytes_stored::float8 / nullif(s.file_bytes, 0)::float8, 1::float8)
+					ELSE 1::float8 END), 0::float8) AS progress,
 				extract(epoch FROM coalesce(j.finished_at, pg_catalog.clock_timestamp())
 					- pg_catalog.min(s.uploaded_at))::float8 AS seconds,
 				(pg_catalog.array_agg(s.error ORDER BY s.part) FILTER (WHERE s.error IS NOT NULL))[1] AS error
@@ -1599,8 +1605,8 @@ CREATE VIEW clearout_status AS
 		i.slots_used, i.slots_total, i.rate_limit, i.rate_remaining,
 		i.rate_resets_in, i.calls, i.answers, i.joined, i.faults, i.last_error,
 		i.last_error_at, i.answers_per_minute,
-		q.queued, q.oldest_queued, q.queued / nullif(
-			coalesce(nullif(i.answers_per_minute, 0), i.rate_limit), 0)
+		q.queued, q.oldest_queued, q.queued::float8 / nullif(
+			coalesce(nullif(i.answers_per_minute, 0::float8), i.rate_limit::float8), 0::float8)
 			* interval '1 minute' AS queue_eta,
 		(SELECT c.paused FROM clearout_control c) AS queue_paused,
 		i.credits, i.credits_at, i.budget, i.budget_spent,
@@ -2278,7 +2284,7 @@ CREATE VIEW clearout_watches WITH (security_barrier) AS
 				JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 				JOIN pg_catalog.pg_attribute e ON e.attrelid = g.tgrelid AND e.attnum = g.tgattr[0]
 				JOIN pg_catalog.pg_attribute s ON s.attrelid = g.tgrelid AND s.attnum = g.tgattr[1]
-			WHERE g.tgname = 'clearout_watch_' || h.id AND g.tgparentid = 0
+			WHERE g.tgname = 'clearout_watch_' || h.id::text AND g.tgparentid = 0::oid
 				AND (g.tgrelid = h.table_oid OR h.table_oid IS NULL OR h.origin <> clearout_origin())
 				AND g.tgfoid = (SELECT p.oid FROM pg_catalog.pg_proc p
 					WHERE p.proname = 'clearout_watch_note' AND p.pronargs = 0

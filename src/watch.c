@@ -287,6 +287,7 @@ typedef struct Names
 	char	   *table;
 	char	   *email;
 	char	   *status;
+	char	   *normal;			/* the address in normal form, of the table t */
 	char	   *normalize;
 	char	   *results;
 } Names;
@@ -308,6 +309,8 @@ names_of(const CoCatalog *catalog, const CoHandlerCall *call)
 	names.status = pstrdup(quote_identifier(get_attname(call->table, call->status_column, false)));
 	names.normalize = quote_qualified_identifier(own_schema, "clearout_normalize");
 	names.results = quote_qualified_identifier(own_schema, "clearout_results");
+	/* a function of that name for the column's own type would be another */
+	names.normal = psprintf("%s(t.%s::text)", names.normalize, names.email);
 	return names;
 }
 
@@ -365,9 +368,9 @@ co_watch_apply(const CoCatalog *catalog, const CoHandlerCall *call,
 		values[0] = text_array(known, known_count);
 		values[1] = text_array(known_status, known_count);
 		execute(psprintf("UPDATE %s AS t SET %s = v.status FROM unnest($1, $2) AS v (email, status)"
-						 " WHERE %s(t.%s) OPERATOR(pg_catalog.=) v.email"
+						 " WHERE %s OPERATOR(pg_catalog.=) v.email"
 						 " AND t.%s IS DISTINCT FROM v.status",
-						 names.table, names.status, names.normalize, names.email, names.status),
+						 names.table, names.status, names.normal, names.status),
 				2, types, values);
 	}
 }
@@ -777,27 +780,27 @@ static void
 fill_column(const Names *names, Datum *ages)
 {
 	execute(psprintf("UPDATE %s AS t SET %s = 'invalid'"
-					 " WHERE %s(t.%s) IS NULL AND t.%s IS NOT NULL AND t.%s IS DISTINCT FROM 'invalid'",
-					 names->table, names->status, names->normalize, names->email,
-					 names->email, names->status), 0, NULL, NULL);
+					 " WHERE %s IS NULL AND t.%s IS NOT NULL AND t.%s IS DISTINCT FROM 'invalid'",
+					 names->table, names->status, names->normal, names->email,
+					 names->status), 0, NULL, NULL);
 	execute(psprintf("UPDATE %s AS t SET %s = v.status FROM (SELECT r.email,"
 					 " CASE WHEN " FRESH_VERDICT("$1", "$2", "$3") " THEN r.status ELSE r.attempt_status END AS status"
 					 " FROM %s AS r WHERE " FRESH_VERDICT("$1", "$2", "$3") " OR " FRESH_ATTEMPT("$2") ") AS v"
-					 " WHERE %s(t.%s) OPERATOR(pg_catalog.=) v.email AND t.%s IS DISTINCT FROM v.status",
-					 names->table, names->status, names->results, names->normalize,
-					 names->email, names->status), 3, ages_types, ages);
+					 " WHERE %s OPERATOR(pg_catalog.=) v.email AND t.%s IS DISTINCT FROM v.status",
+					 names->table, names->status, names->results, names->normal,
+					 names->status), 3, ages_types, ages);
 }
 
 /* What is not: it asks, so that the reactor has it verified. */
 static void
 ask_for_rest(const CoCatalog *catalog, const Names *names, int64 id, Datum *ages)
 {
-	char	   *sql = psprintf("SELECT DISTINCT %s(t.%s) FROM %s AS t WHERE %s(t.%s) IS NOT NULL"
+	char	   *sql = psprintf("SELECT DISTINCT %s FROM %s AS t WHERE %s IS NOT NULL"
 							   " AND NOT EXISTS (SELECT FROM %s AS r"
-							   " WHERE r.email OPERATOR(pg_catalog.=) %s(t.%s)"
+							   " WHERE r.email OPERATOR(pg_catalog.=) %s"
 							   " AND (" FRESH_VERDICT("$1", "$2", "$3") " OR " FRESH_ATTEMPT("$2") "))",
-							   names->normalize, names->email, names->table, names->normalize,
-							   names->email, names->results, names->normalize, names->email);
+							   names->normal, names->table, names->normal,
+							   names->results, names->normal);
 	Portal		cursor = SPI_cursor_open_with_args(NULL, sql, 3, (Oid *) ages_types, ages,
 												   NULL, false, 0);
 
@@ -906,7 +909,7 @@ clearout_watch(PG_FUNCTION_ARGS)
 	co_watch_resolve(&catalog, &handler, &call);
 
 	if (!has_index)
-		execute(psprintf("CREATE INDEX ON %s (%s(%s))", names.table, names.normalize, names.email),
+		execute(psprintf("CREATE INDEX ON %s (%s(%s::text))", names.table, names.normalize, names.email),
 				0, NULL, NULL);
 	fill_column(&names, ages);
 	ask_for_rest(&catalog, &names, handler.id, ages);
