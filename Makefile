@@ -37,7 +37,7 @@ REGRESS        = install normalize settings permissions security report
 REGRESS_OPTS   = --inputdir=$(srcdir) --load-extension=clearout
 ENCODING       = UTF8
 NO_LOCALE      = 1
-ISOLATION      = enqueue lookup
+ISOLATION      = enqueue forget lookup refresh verify
 ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=clearout
 TAP_TESTS      = 1
 PROVE_TESTS    = $(srcdir)/test/t/*.pl

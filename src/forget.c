@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
+#include "clock.h"
 #include "enqueue.h"
 #include "flight.h"
 #include "forget.h"
@@ -37,6 +38,9 @@ PG_FUNCTION_INFO_V1(clearout_expire);
 
 /* Addresses that the worker looks at together. */
 #define SWEEP_BATCH 100
+
+/* There may be millions; others are not to wait for all of them. */
+#define SWEEP_TIME 20000		/* microseconds */
 
 /*
  * $1: the addresses, in normal form and as they were given.  $2: for the
@@ -75,6 +79,16 @@ static CoStatement statements[] = {
 		   " OR %s.clearout_normalize(e.address #>> '{}') = ANY ($1)))"
 		   " AND " ASKED_UNTIL)
 };
+
+static CoStatement *
+queue_statement(void)
+{
+	int			i = 0;
+
+	while (statements[i].table != CO_TABLE_QUEUE)
+		i++;
+	return &statements[i];
+}
 
 static const Oid note_types[] = {TEXTARRAYOID};
 static CoStatement note_forgotten =
@@ -131,6 +145,9 @@ clearout_forget(PG_FUNCTION_ARGS)
 	values[1] = (Datum) 0;
 	for (int i = 0; i < lengthof(statements); i++)
 		removed += co_execute_as_owner(&catalog, &statements[i], values, " n");
+
+	/* What a list has not answered goes from the spool back to the queue. */
+	removed += co_execute_as_owner(&catalog, queue_statement(), values, " n");
 	co_queue_note(0);
 	PG_RETURN_INT64((int64) removed);
 }
@@ -189,11 +206,14 @@ clearout_expire(PG_FUNCTION_ARGS)
 typedef struct Sweep
 {
 	MemoryContext context;
-	int64		after;			/* ids up to this one are done, or could not be */
 	int			count;
 	Datum		ids[SWEEP_BATCH];
 	char	   *emails[SWEEP_BATCH];
 } Sweep;
+
+/* Where the sweep is: ids up to this one are done, or could not be. */
+static int64 after = 0;
+static bool some_left = false;	/* could not be */
 
 static void
 read_step(CoCatalog *catalog, void *argument)
@@ -202,7 +222,7 @@ read_step(CoCatalog *catalog, void *argument)
 	Datum		values[2];
 	uint64		rows;
 
-	values[0] = Int64GetDatum(sweep->after);
+	values[0] = Int64GetDatum(after);
 	values[1] = Int32GetDatum(SWEEP_BATCH);
 	rows = co_execute(catalog, &read_forgotten, values, "  ");
 	sweep->count = 0;
@@ -218,8 +238,8 @@ read_step(CoCatalog *catalog, void *argument)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("table \"clearout_forgotten\" does not fit the library of the extension \"clearout\"")));
-		sweep->after = DatumGetInt64(id);
-		sweep->ids[sweep->count] = Int64GetDatum(sweep->after);
+		after = DatumGetInt64(id);
+		sweep->ids[sweep->count] = Int64GetDatum(after);
 		sweep->emails[sweep->count++] = MemoryContextStrdup(sweep->context, email);
 	}
 }
@@ -284,24 +304,38 @@ forget_flights(const char *email)
 	return rows_left;
 }
 
-bool
+void
+co_forget_anew(void)
+{
+	after = 0;
+	some_left = false;
+}
+
+CoForgetting
 co_forget_sweep(bool *rows_left)
 {
-	Sweep	   *sweep = palloc0(sizeof(Sweep));
-	CoTrouble	trouble;
-	bool		all = true;
+	int64		end = co_clock() + SWEEP_TIME;
+	bool		left;
 
-	sweep->context = CurrentMemoryContext;
 	*rows_left = false;
-	for (;;)
+	do
 	{
+		Sweep	   *sweep = palloc0(sizeof(Sweep));
+		CoTrouble	trouble;
+
+		sweep->context = CurrentMemoryContext;
 		if (!co_run(read_step, sweep, &trouble))
 		{
 			ereport(LOG, (errmsg("clearout: clearout_forgotten could not be read: %s", trouble.message)));
-			return false;
+			co_forget_anew();
+			return CO_FORGETTING_LATER;
 		}
 		if (sweep->count == 0)
-			return all;
+		{
+			left = some_left;
+			co_forget_anew();
+			return left ? CO_FORGETTING_LATER : CO_FORGETTING_DONE;
+		}
 		for (int i = 0; i < sweep->count; i++)
 			*rows_left |= forget_flights(sweep->emails[i]);
 
@@ -310,9 +344,10 @@ co_forget_sweep(bool *rows_left)
 		{
 			if (!co_is_lock_trouble(&trouble))
 				ereport(LOG, (errmsg("clearout: addresses could not be forgotten: %s", trouble.message)));
-			all = false;
+			some_left = true;
 		}
-	}
+	} while (co_clock() < end);
+	return CO_FORGETTING_MORE;
 }
 
 bool

@@ -1668,6 +1668,7 @@ check_notes(void)
 			queue_paused = co_queue_is_paused();
 			co_spending_reread();
 			co_bulk_news();
+			co_forget_anew();
 			forget_at = co_clock();
 		}
 	}
@@ -1702,7 +1703,18 @@ forget_addresses(void)
 {
 	bool		rows_left;
 
-	forget_at = co_forget_sweep(&rows_left) ? 0 : co_clock() + FORGET_RETRY;
+	switch (co_forget_sweep(&rows_left))
+	{
+		case CO_FORGETTING_DONE:
+			forget_at = 0;
+			break;
+		case CO_FORGETTING_MORE:
+			forget_at = co_clock();
+			break;
+		case CO_FORGETTING_LATER:
+			forget_at = co_clock() + FORGET_RETRY;
+			break;
+	}
 	if (rows_left)
 		look_again_later();
 }

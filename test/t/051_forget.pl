@@ -151,6 +151,31 @@ subtest 'a row that somebody holds' => sub {
 	becomes('held@x.test', 'nothing', 'later it can');
 };
 
+subtest 'thousands' => sub {
+	sql(q{INSERT INTO clearout_results (email, status, verified_at, asked_at, source)
+			SELECT 'many-' || i || '@x.test', 'valid', now(), now(), 'instant' FROM generate_series(1, 3000) i});
+	my $locker = $node->background_psql('postgres');
+	# what the sessions have not seen: as if stored in the moment before their commit
+	sql(q{BEGIN; SELECT count(clearout_forget('many-' || i || '@x.test')) FROM generate_series(1, 3000) i;
+		INSERT INTO clearout_results (email, status, verified_at, asked_at, source)
+			SELECT 'many-' || i || '@x.test', 'valid', now(), now(), 'instant' FROM generate_series(1, 3000) i; COMMIT});
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_forgotten') eq '0' }), 'all are swept');
+	is(sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'many-%'}), 0, 'nothing is left of them');
+
+	# One of the first is locked: it holds up none of those behind it.
+	sql(q{INSERT INTO clearout_results (email, status, verified_at, asked_at, source) VALUES ('held@x.test', 'valid', now(), now(), 'instant')});
+	$locker->query_safe(q{BEGIN; SELECT FROM clearout_results WHERE email = 'held@x.test' FOR UPDATE});
+	sql(q{INSERT INTO clearout_forgotten (email) VALUES ('held@x.test');
+		INSERT INTO clearout_forgotten (email) SELECT 'many-' || i || '@x.test' FROM generate_series(1, 3000) i;
+		SELECT clearout_forget('nobody@x.test')});
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_forgotten') <= 100 }), 'all but those that go with it are done');
+	is(sql(q{SELECT count(*) FROM clearout_results WHERE email = 'held@x.test'}), 1, 'it is still there');
+	$locker->query_safe('COMMIT');
+	$locker->quit;
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_forgotten') eq '0' }), 'then that as well');
+	is(sql(q{SELECT count(*) FROM clearout_results WHERE email = 'held@x.test'}), 0, 'and it is gone');
+};
+
 subtest 'by age' => sub {
 	sql(q{TRUNCATE clearout_results, clearout_queue;
 		INSERT INTO clearout_results (email, status, verified_at, asked_at, source)
