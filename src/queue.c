@@ -76,6 +76,13 @@ static struct
 	Parked		row[PARKED_MAX];
 }			parked[CO_QUEUE_KINDS];
 
+/*
+ * The table that all these are of.  DROP and CREATE EXTENSION at once make
+ * another, with the same numbers for other rows.
+ */
+static Oid	known_table = InvalidOid;
+static bool another_table = false;
+
 /* Answered rows have been left in the table, because somebody has locked them. */
 static bool rows_left = false;
 
@@ -120,6 +127,23 @@ co_queue_may_have_more(CoQueueKind kind)
 			return true;
 	}
 	return false;
+}
+
+/* Is this the table that we know rows of? */
+static bool
+is_known_table(const CoCatalog *catalog)
+{
+	if (!OidIsValid(known_table))
+		known_table = catalog->queue;
+	if (catalog->queue != known_table)
+		another_table = true;
+	return catalog->queue == known_table;
+}
+
+bool
+co_queue_is_another(void)
+{
+	return another_table;
 }
 
 /* Is this row taken?  If not, it is now. */
@@ -272,16 +296,21 @@ static CoStatement delete_rows =
 2, key_array_types, NULL, ""};
 
 static const Oid postpone_types[] = {INT4OID, INT8OID, INT4OID, TIMESTAMPTZOID, BOOLOID, TEXTOID};
+
+/* Calls may fail by the hundred, and somebody may have all these rows locked:
+ * none of them is waited for. */
+#define NOT_LOCKED \
+	" WHERE (priority, id) IN (SELECT k.priority, k.id FROM %s.clearout_queue AS k" \
+	" WHERE k.priority = $1 AND k.id = $2 FOR UPDATE SKIP LOCKED)"
+
 static CoStatement postpone_row =
 {CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET attempts = $3, next_attempt_at = $4,"
-	" maybe_paid = maybe_paid OR $5, last_error = $6"
-	" WHERE priority = $1 AND id = $2",
+	" maybe_paid = maybe_paid OR $5, last_error = $6" NOT_LOCKED,
 6, postpone_types, NULL, ""};
 
 static CoStatement fail_row =
 {CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET attempts = $3, failed_at = $4,"
-	" next_attempt_at = NULL, maybe_paid = maybe_paid OR $5, last_error = $6"
-	" WHERE priority = $1 AND id = $2",
+	" next_attempt_at = NULL, maybe_paid = maybe_paid OR $5, last_error = $6" NOT_LOCKED,
 6, postpone_types, NULL, ""};
 
 static CoStatement read_pause =
@@ -480,6 +509,9 @@ take_step(CoCatalog *catalog, void *argument)
 	TimestampTz now = GetCurrentTimestamp();
 	Datum		values[4];
 
+	if (!is_known_table(catalog))
+		return;
+
 	/* Those whose time has come again.  Some of them may be taken already. */
 	values[0] = TimestampTzGetDatum(now);
 	values[1] = Int64GetDatum(co_queue_origin());
@@ -507,6 +539,9 @@ searches_step(CoCatalog *catalog, void *argument)
 {
 	Taking	   *taking = argument;
 	Datum		values[3];
+
+	if (!is_known_table(catalog))
+		return;
 
 	/* Nobody is waited for here. */
 	if (!ConditionalLockRelationOid(catalog->queue, AccessShareLock))
@@ -584,6 +619,7 @@ typedef struct Change
 	TimestampTz when;
 	bool		maybe_paid;
 	const char *reason;
+	bool		done;			/* the row was there, and not locked */
 } Change;
 
 void
@@ -594,7 +630,7 @@ co_queue_delete(CoCatalog *catalog, const CoQueueRow *rows, int count)
 	Datum		values[2];
 	int			removed;
 
-	if (count == 0)
+	if (count == 0 || !is_known_table(catalog))
 		return;
 	if (!ConditionalLockRelationOid(catalog->queue, RowExclusiveLock))
 	{
@@ -652,7 +688,7 @@ delete_step(CoCatalog *catalog, void *argument)
 void
 co_queue_remove(const CoQueueRow *rows, int count)
 {
-	Change		change = {NULL, rows, count, 0, 0, false, NULL};
+	Change		change = {NULL, rows, count, 0, 0, false, NULL, false};
 	CoTrouble	trouble;
 
 	if (!co_run(delete_step, &change, &trouble))
@@ -675,7 +711,13 @@ change_step(CoCatalog *catalog, void *argument)
 	values[3] = TimestampTzGetDatum(change->when);
 	values[4] = BoolGetDatum(change->maybe_paid);
 	values[5] = CStringGetTextDatum(change->reason);
-	(void) co_execute(catalog, change->statement, values, "      ");
+	if (!is_known_table(catalog))
+		return;
+	if (!ConditionalLockRelationOid(catalog->queue, RowExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"clearout_queue\" is locked")));
+	change->done = co_execute(catalog, change->statement, values, "      ") > 0;
 }
 
 static bool
@@ -684,7 +726,7 @@ change_row(Change *change)
 	CoTrouble	trouble;
 
 	if (co_run(change_step, change, &trouble))
-		return true;
+		return change->done;
 	ereport(LOG, (errmsg("clearout: the queue could not be updated: %s",
 						 trouble.message)));
 	return false;
@@ -694,7 +736,7 @@ bool
 co_queue_postpone(const CoQueueRow *row, int attempts, TimestampTz retry_at,
 				  bool maybe_paid, const char *reason)
 {
-	Change		change = {&postpone_row, row, 1, attempts, retry_at, maybe_paid, reason};
+	Change		change = {&postpone_row, row, 1, attempts, retry_at, maybe_paid, reason, false};
 
 	return change_row(&change);
 }
@@ -703,7 +745,7 @@ bool
 co_queue_fail(const CoQueueRow *row, int attempts, bool maybe_paid,
 			  const char *reason)
 {
-	Change		change = {&fail_row, row, 1, attempts, GetCurrentTimestamp(), maybe_paid, reason};
+	Change		change = {&fail_row, row, 1, attempts, GetCurrentTimestamp(), maybe_paid, reason, false};
 
 	return change_row(&change);
 }

@@ -84,14 +84,19 @@ extern bool co_queue_rows_left(void);
 /* The same in a transaction of its own; never throws. */
 extern void co_queue_remove(const CoQueueRow *rows, int count);
 
-/* Wait until retry_at, for this reason. */
+/* Wait until retry_at, for this reason.  False: not done, the row is locked or
+ * gone, or the table is; it is to be looked at again. */
 extern bool co_queue_postpone(const CoQueueRow *row, int attempts,
 							  TimestampTz retry_at, bool maybe_paid,
 							  const char *reason);
 
-/* It failed for good. */
+/* It failed for good.  False as above. */
 extern bool co_queue_fail(const CoQueueRow *row, int attempts, bool maybe_paid,
 						  const char *reason);
+
+/* Is there another table than the one that rows were taken from?  Then none is
+ * taken or changed, and it is for another worker to do so. */
+extern bool co_queue_is_another(void);
 
 /* The worker holds this row, which it has written itself. */
 extern void co_queue_hold(const CoQueueRow *row);

@@ -486,6 +486,8 @@ take_queued(void)
 		if (queue_retry_at == 0 || co_clock() >= queue_retry_at)
 			take_rows(kind);
 	}
+	if (co_queue_is_another())
+		draining = true;
 }
 
 static void

@@ -246,6 +246,22 @@ subtest 'DROP EXTENSION' => sub {
 	ok(wait_until(30, sub { stored('rolled') eq '3' }), 'and are answered');
 };
 
+# Another table, whose rows have the same numbers as those that are being asked
+# about: an answer to one of the old ones must not remove a new one.
+subtest 'DROP and CREATE EXTENSION at once' => sub {
+	sql('DROP EXTENSION clearout; CREATE EXTENSION clearout');
+	ok(worker_pid($node), 'numbers begin anew');
+	$api->hold(pattern => 'valid-old-*');
+	sql("SELECT clearout_enqueue(ARRAY(SELECT 'valid-old-' || i || '\@x.test' FROM generate_series(1, $PARALLEL) i))");
+	ok($api->wait_for(held => $PARALLEL), 'calls in flight');
+	sql("BEGIN; DROP EXTENSION clearout; CREATE EXTENSION clearout;"
+		. " SELECT clearout_enqueue(ARRAY(SELECT 'valid-new-' || i || '\@x.test' FROM generate_series(1, $PARALLEL) i)); COMMIT");
+	sleep 0.5;
+	$api->release;
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'the new queue is worked on');
+	is(stored('new'), $PARALLEL, 'each of its rows is answered');
+};
+
 my $log = slurp_file($node->logfile);
 unlike($log, qr/signal 11|signal 6|TRAP:|PANIC:.*clearout/, 'nothing has crashed of itself');
 $node->stop;
