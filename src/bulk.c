@@ -35,6 +35,7 @@
 #include "utils/timestamp.h"
 
 #include "bulk_active.h"
+#include "bulk_backlog.h"
 #include "clock.h"
 
 /* Parts worked on at once; the others wait in the table. */
@@ -168,7 +169,7 @@ advance(const CoBulkHost *host, CoActive *a)
 	}
 	if (a->part.state == CO_PART_SPOOLED && !a->measured)
 	{
-		if (co_bulk_is_growing(a->part.job))
+		if (co_backlog_grows(a->part.job))
 			a->due = co_clock() + CO_SECOND;
 		else if (host->may_begin)
 			co_upload_measure(a);
@@ -449,8 +450,7 @@ co_bulk_due(void)
 		due = Min(due, removals_at);
 	else if (removal->transfer == NULL)
 		due = Min(due, removal->due);
-	due = Min(due, retire_at);
-	return Min(due, co_bulk_backlog_due());
+	return Min(due, retire_at);
 }
 
 bool

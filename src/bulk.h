@@ -9,7 +9,8 @@
  *	bulk_progress.c	... while it is worked on there
  *	bulk_download.c	... its result on its way into the tables
  *	bulk_active.c	... and what these have in common
- *	bulk_rows.c		worker: rows of the queue that wait in a list, or become one
+ *	bulk_rows.c		worker: rows of the queue that wait in a list
+ *	bulk_backlog.c	worker: rows of a long queue become lists
  *	bulk_table.c	worker: its transactions
  *	bulk_import.c	result files into answers, for the worker and for
  *					clearout_import()
@@ -74,18 +75,14 @@ extern bool co_bulk_uploading(void);
 
 /*
  * Rows of the queue that have just been taken.  Those that wait in a list are
- * set back; while a backlog is moved into a list (clearout.bulk_threshold),
- * those of no urgency go there.  Returns how many are left, at the front.
+ * set back; while a backlog is moved into lists (bulk_backlog.c), those of no
+ * urgency go there.  Returns how many are left, at the front; -1: it cannot be
+ * told which of them wait in a list, so none may be asked.  end: there are no
+ * more.
  */
-extern int	co_bulk_take_over(CoQueueRow *rows, int count);
+extern int	co_bulk_take_over(CoQueueRow *rows, int count, bool end);
 
 /* When rows of the queue are due by our doing; DT_NOEND: none. */
 extern TimestampTz co_bulk_rows_due(void);
-
-/* How many rows it would take at once; 0: none in particular. */
-extern int	co_bulk_rows_wanted(void);
-
-/* Rows have come to the queue: is it a backlog? */
-extern void co_bulk_look_at_backlog(void);
 
 #endif							/* CO_BULK_H */

@@ -32,7 +32,11 @@ co_active_make(const CoPart *part)
 void
 co_active_end_charge(CoActive *a)
 {
-	co_spending_end(&a->charge, "", (int) a->part.credits);
+	/* One that the service has counts as an answer, whatever it says of its rows. */
+	if (a->part.list_id[0] != '\0')
+		co_spending_end(&a->charge, "", (int) a->part.credits);
+	else
+		co_spending_end_failed(&a->charge, true, false);
 }
 
 void

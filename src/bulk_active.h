@@ -152,10 +152,4 @@ extern void co_bulk_rows_may_wait(bool any_open);
 /* Rows that have waited can be taken. */
 extern void co_bulk_rows_are_due(void);
 
-/* Are rows of the queue still being moved into this job? */
-extern bool co_bulk_is_growing(int64 job);
-
-/* When there is a backlog to look at, or to move; INT64_MAX: never. */
-extern int64 co_bulk_backlog_due(void);
-
 #endif							/* CO_BULK_ACTIVE_H */

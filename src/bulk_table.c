@@ -386,16 +386,16 @@ co_bulk_read(const CoPart *part, int *position, StringInfo csv, int *count, CoTr
 	" AND greatest(r.asked_at, r.attempted_at) >= $5))"
 #define STRETCH "s.job = $1 AND s.part = $2 AND s.position > $3 AND s.position <= $4"
 
-static const Oid stretch_types[] = {INT8OID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+static const Oid stretch_types[] = {INT8OID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID};
 static CoStatement clear_answered =
 {CO_TABLE_JOBS, "DELETE FROM %s.clearout_spool AS s WHERE " STRETCH " AND " ANSWERED,
 5, stretch_types, NULL, ""};
 
 static CoStatement give_back =
 {CO_TABLE_JOBS, "WITH gone AS (DELETE FROM %s.clearout_spool AS s WHERE " STRETCH " AND $5 = $5 RETURNING s.asked)"
-	" INSERT INTO %s.clearout_queue (email, accepts_since, last_error)"
-	" SELECT gone.asked, $6, 'a bulk job has brought no answer' FROM gone",
-6, stretch_types, NULL, ""};
+	" INSERT INTO %s.clearout_queue (email, accepts_since, requested_by, last_error)"
+	" SELECT gone.asked, $6, $7, 'a bulk job has brought no answer' FROM gone",
+7, stretch_types, NULL, ""};
 
 /* By address: the sum keeps the planner off the index on the times. */
 static CoStatement make_due =
@@ -411,7 +411,7 @@ clear_step(CoCatalog *catalog, void *argument)
 	Stretch    *stretch = argument;
 	const CoPart *part = stretch->part;
 	int			unanswered;
-	Datum		values[6];
+	Datum		values[7];
 
 	values[0] = Int64GetDatum(part->job);
 	values[1] = Int32GetDatum(part->part);
@@ -420,10 +420,11 @@ clear_step(CoCatalog *catalog, void *argument)
 	/* never uploaded: then nothing is answered by it */
 	values[4] = TimestampTzGetDatum(part->uploaded_at != 0 ? part->uploaded_at : DT_NOEND);
 	values[5] = TimestampTzGetDatum(part->created_at);
+	values[6] = DirectFunctionCall1(namein, CStringGetDatum(part->role));
 	stretch->due = co_execute(catalog, &make_due, values, "     ") > 0;
 	unanswered = stretch->count - (int) co_execute(catalog, &clear_answered, values, "     ");
 	if (part->from_queue && unanswered > 0)
-		stretch->due |= co_execute(catalog, &give_back, values, "      ") > 0;
+		stretch->due |= co_execute(catalog, &give_back, values, "       ") > 0;
 	*stretch->changed = *part;
 	stretch->changed->rows_unanswered += unanswered;
 	stretch->changed->rows_cleared = stretch->to;
@@ -626,10 +627,12 @@ static CoStatement waiting_rows =
 2, waiting_types, NULL, ""};
 
 static const Oid set_back_types[] = {INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID};
+/* What somebody has locked stays due, and is met again. */
 static CoStatement set_back_rows =
-{CO_TABLE_QUEUE, "UPDATE %s.clearout_queue AS q SET next_attempt_at = $3,"
+{CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET next_attempt_at = $3,"
 	" last_error = '" WAITS_FOR_LIST "'"
-	" FROM unnest($1, $2) AS k (priority, id) WHERE q.priority = k.priority AND q.id = k.id",
+	" WHERE (priority, id) IN (SELECT q.priority, q.id FROM unnest($1, $2) AS k (priority, id)"
+	" JOIN %s.clearout_queue AS q USING (priority, id) FOR UPDATE OF q SKIP LOCKED)",
 3, set_back_types, NULL, ""};
 
 typedef struct SetBack
@@ -710,9 +713,9 @@ co_bulk_backlog(int limit, int *count, CoTrouble *trouble)
 
 static const Oid new_job_types[] = {NAMEOID};
 static CoStatement new_queue_job =
-{CO_TABLE_JOBS, "WITH j AS (INSERT INTO %s.clearout_jobs_data (from_queue) VALUES (true) RETURNING job),"
+{CO_TABLE_JOBS, "WITH j AS (INSERT INTO %s.clearout_jobs_data (from_queue, requested_by) VALUES (true, $1) RETURNING job),"
 	" p AS (INSERT INTO %s.clearout_parts (job, part, rows) SELECT job, 1, 0 FROM j)"
-	" SELECT job FROM j", 0, new_job_types, NULL, ""};
+	" SELECT job FROM j", 1, new_job_types, NULL, ""};
 
 static const Oid move_types[] = {TEXTARRAYOID, INT8OID, INT8OID};
 static CoStatement move_rows =
@@ -734,6 +737,7 @@ typedef struct Moving
 {
 	const CoQueueRow *rows;
 	int			count;
+	const char *role;
 	int64		job;
 	int			moved;
 } Moving;
@@ -747,7 +751,8 @@ move_step(CoCatalog *catalog, void *argument)
 
 	if (moving->job == 0)
 	{
-		(void) co_execute(catalog, &new_queue_job, NULL, NULL);
+		values[0] = DirectFunctionCall1(namein, CStringGetDatum(moving->role));
+		(void) co_execute(catalog, &new_queue_job, values, " ");
 		moving->job = int8_column(0, 1);
 	}
 	for (int i = 0; i < moving->count; i++)
@@ -761,9 +766,10 @@ move_step(CoCatalog *catalog, void *argument)
 }
 
 bool
-co_bulk_move(const CoQueueRow *rows, int count, int64 *job, int *rows_moved, CoTrouble *trouble)
+co_bulk_move(const CoQueueRow *rows, int count, const char *role, int64 *job,
+			 int *rows_moved, CoTrouble *trouble)
 {
-	Moving		moving = {rows, count, *job, 0};
+	Moving		moving = {rows, count, role, *job, 0};
 
 	if (!co_run(move_step, &moving, trouble))
 		return false;

@@ -133,9 +133,9 @@ extern bool co_bulk_set_back(const CoQueueRow *rows, int count, TimestampTz unti
 /* How many rows of the queue are due, counted up to a limit? */
 extern bool co_bulk_backlog(int limit, int *count, CoTrouble *trouble);
 
-/* Move rows of the queue into a part of a job of its own; *job is 0 for a new
- * one, and says which it was then. */
-extern bool co_bulk_move(const CoQueueRow *rows, int count, int64 *job, int *rows_moved,
-						 CoTrouble *trouble);
+/* Move rows of the queue into a part of a job of this role; *job is 0 for a
+ * new one, and says which it was then. */
+extern bool co_bulk_move(const CoQueueRow *rows, int count, const char *role, int64 *job,
+						 int *rows_moved, CoTrouble *trouble);
 
 #endif							/* CO_BULK_TABLE_H */

@@ -166,6 +166,12 @@ take(int64 id)
 	return !found;
 }
 
+int
+co_queue_held(void)
+{
+	return taken_rows == NULL ? 0 : (int) hash_get_num_entries(taken_rows);
+}
+
 void
 co_queue_hold(const CoQueueRow *row)
 {
@@ -515,7 +521,7 @@ take_step(CoCatalog *catalog, void *argument)
 	/* Those whose time has come again.  Some of them may be taken already. */
 	values[0] = TimestampTzGetDatum(now);
 	values[1] = Int64GetDatum(co_queue_origin());
-	values[2] = Int32GetDatum(taking->count + (taken_rows ? hash_get_num_entries(taken_rows) : 0));
+	values[2] = Int32GetDatum(taking->count + co_queue_held());
 	values[3] = co_spending_used_up_roles();
 	keep_rows(taking, co_execute(catalog, &read_due[taking->kind], values, "    "));
 	if (taking->found == taking->count)

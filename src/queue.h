@@ -98,6 +98,9 @@ extern bool co_queue_fail(const CoQueueRow *row, int attempts, bool maybe_paid,
  * taken or changed, and it is for another worker to do so. */
 extern bool co_queue_is_another(void);
 
+/* How many rows does the worker hold? */
+extern int	co_queue_held(void);
+
 /* The worker holds this row, which it has written itself. */
 extern void co_queue_hold(const CoQueueRow *row);
 

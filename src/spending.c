@@ -343,6 +343,18 @@ co_spending_shown_hindrance(void)
 }
 
 bool
+co_spending_bounds_all(void)
+{
+	return everybody.limit >= 0;
+}
+
+bool
+co_spending_bounds(const char *role)
+{
+	return everybody.limit >= 0 || spender_of(role)->limit >= 0;
+}
+
+bool
 co_spending_allows(const char *role, int price)
 {
 	CoSpender  *spender;

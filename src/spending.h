@@ -53,6 +53,10 @@ extern const char *co_spending_hindrance(int price);
 /* The same for the status view, where what was not tried hinders nothing. */
 extern const char *co_spending_shown_hindrance(void);
 
+/* Does any budget bound what this role, or all of the database, may spend? */
+extern bool co_spending_bounds(const char *role);
+extern bool co_spending_bounds_all(void);
+
 /* May this role cause it? */
 extern bool co_spending_allows(const char *role, int price);
 

@@ -38,6 +38,7 @@
 
 #include "address.h"
 #include "bulk.h"
+#include "bulk_backlog.h"
 #include "clock.h"
 #include "compat.h"
 #include "convert.h"
@@ -74,6 +75,8 @@
 #define RETRY_CAP			INT64CONST(3600000000)
 
 #define QUEUE_BUFFER		64
+#define BACKLOG_HELD		4000
+#define ROWS_HELD			20000
 #define QUEUE_RETRY			INT64CONST(2000000)
 #define TOKEN_RETRY			INT64CONST(1000000)
 #define TOKEN_POLL			INT64CONST(30000000)
@@ -424,15 +427,29 @@ rows_wanted(CoQueueKind kind)
 	int			held = co_flight_count_of(CO_FLIGHT_QUEUED, service) +
 		co_flight_count_of(CO_FLIGHT_NEW, service);
 
-	return draining || queue_paused || held > wanted / 2 ? 0 : wanted - held;
+	/* rows that ask the same share what is held, so there may be many of them */
+	return draining || queue_paused || held > wanted / 2 || co_queue_held() > ROWS_HELD ?
+		0 : wanted - held;
+}
+
+/*
+ * May rows be taken to make lists of them?  Those of them that are for no list
+ * stay with us, so not while they are many.
+ */
+static bool
+backlog_may_move(void)
+{
+	return !draining && !queue_paused &&
+		co_flight_count_of(CO_FLIGHT_QUEUED, CO_SERVICE_VERIFY) +
+		co_flight_count_of(CO_FLIGHT_NEW, CO_SERVICE_VERIFY) < BACKLOG_HELD &&
+		co_queue_held() <= ROWS_HELD;
 }
 
 /* Take rows of the queue. */
 static void
 take_rows(CoQueueKind kind)
 {
-	int			bulk_wanted = kind == CO_QUEUE_VERIFY && !draining && !queue_paused ?
-		co_bulk_rows_wanted() : 0;
+	int			bulk_wanted = kind == CO_QUEUE_VERIFY && backlog_may_move() ? co_backlog_wanted() : 0;
 	int			wanted = Max(rows_wanted(kind), bulk_wanted);
 	bool		due = next_due[kind] != DT_NOEND && GetCurrentTimestamp() >= next_due[kind];
 	CoQueueRow *rows;
@@ -442,7 +459,7 @@ take_rows(CoQueueKind kind)
 	if (wanted == 0 || (!due && !co_queue_may_have_more(kind)))
 	{
 		if (bulk_wanted > 0)
-			(void) co_bulk_take_over(NULL, 0);	/* that was all */
+			(void) co_bulk_take_over(NULL, 0, true);	/* that was all */
 		return;
 	}
 
@@ -456,7 +473,15 @@ take_rows(CoQueueKind kind)
 	}
 	if (kind == CO_QUEUE_VERIFY)
 	{
-		count = co_bulk_take_over(rows, count);
+		int			left = co_bulk_take_over(rows, count, count < bulk_wanted);
+
+		if (left < 0)
+		{
+			for (int i = 0; i < count; i++)
+				co_queue_forget(&rows[i]);
+			look_again_later();
+		}
+		count = Max(left, 0);
 		next_due[kind] = Min(next_due[kind], co_bulk_rows_due());
 	}
 	for (int i = 0; i < count; i++)
@@ -1664,7 +1689,7 @@ check_notes(void)
 	if (queue_news)
 	{
 		co_queue_look_from(queue_from);
-		co_bulk_look_at_backlog();
+		co_backlog_look();
 		if (queue_from == 0)
 		{
 			queue_paused = co_queue_is_paused();
@@ -1797,6 +1822,8 @@ time_to_wait(void)
 		next = Min(next, co_spending_wake_at());
 	if (!draining)
 		next = Min(next, co_bulk_due());
+	if (backlog_may_move())
+		next = Min(next, Max(co_backlog_due(), queue_retry_at));
 	dlist_foreach(iter, co_flights(CO_FLIGHT_BACKOFF))
 		next = Min(next, dlist_container(CoFlight, node, iter.cur)->retry_at);
 	if (curl >= 0)
