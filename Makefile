@@ -13,12 +13,13 @@ MODULE_big  = clearout
 
 # Pure modules include no server header; test/unit runs them without a server.
 PURE_OBJS   = src/address.o src/bulk_codec.o src/codec.o src/codec_find.o src/codec_json.o \
-              src/codec_lookup.o src/codec_request.o src/credits.o src/csv.o src/csv_field.o src/csv_verify.o src/decide.o src/endpoint.o src/governor.o \
+              src/codec_lookup.o src/codec_request.o src/credits.o src/csv.o src/csv_field.o src/csv_find.o src/csv_verify.o src/decide.o src/endpoint.o src/governor.o \
               src/headers.o src/hindrance.o src/http.o src/meter.o src/outcome.o src/price.o src/retry.o src/timestamp.o \
               src/utf8.o src/words.o
 OBJS        = $(PURE_OBJS) \
-              src/arguments.o src/ask.o src/bulk.o src/bulk_active.o src/bulk_backlog.o src/bulk_download.o src/bulk_file.o src/bulk_import.o \
-              src/import_results.o src/bulk_progress.o src/bulk_rows.o src/bulk_spool.o src/bulk_table.o src/bulk_upload.o \
+              src/arguments.o src/ask.o src/bulk.o src/bulk_active.o src/bulk_backlog.o src/bulk_download.o src/bulk_file.o \
+              src/bulk_import.o src/bulk_kind.o src/bulk_order.o src/bulk_progress.o src/bulk_rows.o src/bulk_spool.o src/bulk_table.o \
+              src/bulk_tend.o src/bulk_upload.o src/import_people.o src/import_results.o \
               src/bulk_wait.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
               src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/insert.o src/launcher.o \
               src/lookup.o src/makeway.o src/outbox.o src/outdated.o src/queue.o src/reactor.o \

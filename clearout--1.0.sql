@@ -331,9 +331,9 @@ COMMENT ON COLUMN clearout_people.credits_charged IS
 COMMENT ON COLUMN clearout_people.found_at IS
 'when the service found it, or that there is nothing; never in the future of this server''s clock';
 COMMENT ON COLUMN clearout_people.source IS
-'instant: the answer of a call of its own';
+'instant: the answer of a call of its own; bulk: a row of a list';
 COMMENT ON COLUMN clearout_people.raw IS
-'the whole answer as the service gave it; null if it gave none';
+'the whole answer as the service gave it; null if it gave none, and of a row of a list';
 COMMENT ON COLUMN clearout_people.asked_at IS
 'when the last call that brought an answer began, by this server''s clock';
 
@@ -366,7 +366,8 @@ COMMENT ON COLUMN clearout_lookups.asked_at IS
 'when the last call that brought an answer began, by this server''s clock';
 
 -- The same as clearout_spill for these two tables; kind "find" stands for
--- clearout_people, with name and domain, separated by U+001F, as the key.
+-- clearout_people, with name and domain, separated by U+001F, as the key; of a
+-- row of a list, the answer is put together in the shape of the others.
 CREATE TABLE clearout_lookup_spill (
 	LIKE clearout_lookups INCLUDING COMMENTS,
 	id				bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -904,11 +905,11 @@ CREATE TABLE clearout_jobs_data (
 CREATE INDEX ON clearout_jobs_data (finished_at);
 
 COMMENT ON TABLE clearout_jobs_data IS
-'jobs of clearout_bulk_verify(); see the view clearout_jobs';
+'jobs of clearout_bulk_verify() and clearout_bulk_find(); see the view clearout_jobs';
 COMMENT ON COLUMN clearout_jobs_data.job IS
 'number of the job';
 COMMENT ON COLUMN clearout_jobs_data.kind IS
-'what is asked about each row: verify';
+'what is done with each row: verify or find';
 COMMENT ON COLUMN clearout_jobs_data.requested_by IS
 'the role that ordered it';
 COMMENT ON COLUMN clearout_jobs_data.created_at IS
@@ -916,7 +917,7 @@ COMMENT ON COLUMN clearout_jobs_data.created_at IS
 COMMENT ON COLUMN clearout_jobs_data.origin IS
 'the database that it was ordered in; a copy leaves it alone until clearout_resume()';
 COMMENT ON COLUMN clearout_jobs_data.optimize IS
-'what the service is to aim at: highest_accuracy or fastest_turnaround; null: its default';
+'what the service is to aim at: highest_accuracy or fastest_turnaround; null: its default, and for a find job';
 COMMENT ON COLUMN clearout_jobs_data.remove_list IS
 'are its lists removed at the service once they are stored here?';
 COMMENT ON COLUMN clearout_jobs_data.from_queue IS
@@ -926,7 +927,7 @@ COMMENT ON COLUMN clearout_jobs_data.rows_total IS
 COMMENT ON COLUMN clearout_jobs_data.rows_null IS
 'of these, null: left out';
 COMMENT ON COLUMN clearout_jobs_data.rows_malformed IS
-'malformed: left out';
+'malformed, or without a name or a domain: left out';
 COMMENT ON COLUMN clearout_jobs_data.rows_duplicate IS
 'given before in the same job: left out';
 COMMENT ON COLUMN clearout_jobs_data.rows_fresh IS
@@ -1009,7 +1010,7 @@ COMMENT ON COLUMN clearout_parts.rows_read IS
 COMMENT ON COLUMN clearout_parts.rows_answered IS
 'of these, with an answer that was stored, or was older than what is stored';
 COMMENT ON COLUMN clearout_parts.rows_undone IS
-'of these, not verified because the list was cancelled';
+'of these, not done because the list was cancelled';
 COMMENT ON COLUMN clearout_parts.rows_broken IS
 'of these, not understood';
 COMMENT ON COLUMN clearout_parts.broken IS
@@ -1019,7 +1020,7 @@ COMMENT ON COLUMN clearout_parts.rows_cleared IS
 COMMENT ON COLUMN clearout_parts.rows_unanswered IS
 'of these, without an answer: they stay in clearout_spool';
 COMMENT ON COLUMN clearout_parts.credits IS
-'answers that cost a credit by the price list: all but unknown';
+'what its answers cost by the price list: a credit each but for unknown ones; 4 for each person found';
 COMMENT ON COLUMN clearout_parts.attempts IS
 'tries of the present step that failed';
 COMMENT ON COLUMN clearout_parts.error IS
@@ -1038,7 +1039,7 @@ CREATE TABLE clearout_spool (
 CREATE INDEX ON clearout_spool (asked);
 
 COMMENT ON TABLE clearout_spool IS
-'addresses of bulk jobs that are not answered yet';
+'what bulk jobs ask and is not answered yet';
 COMMENT ON COLUMN clearout_spool.job IS
 'number of the job';
 COMMENT ON COLUMN clearout_spool.part IS
@@ -1075,6 +1076,16 @@ AS 'MODULE_PATHNAME', 'clearout_bulk_verify_array'
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
 COMMENT ON FUNCTION clearout_bulk_verify(text[], interval, text, boolean) IS
 'the same for the addresses of an array';
+
+CREATE FUNCTION clearout_bulk_find(
+	query text,
+	max_age interval DEFAULT NULL,
+	remove_list boolean DEFAULT false)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'clearout_bulk_find'
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clearout_bulk_find(text, interval, boolean) IS
+'have the people found whose names and domains a query returns, as a list, some time after the commit; returns the number of the job';
 
 CREATE FUNCTION clearout_bulk_cancel(job bigint)
 RETURNS boolean
@@ -1198,7 +1209,7 @@ COMMENT ON VIEW clearout_jobs IS
 COMMENT ON COLUMN clearout_jobs.job IS
 'number of the job';
 COMMENT ON COLUMN clearout_jobs.kind IS
-'what is asked about each row: verify';
+'what is done with each row: verify or find';
 COMMENT ON COLUMN clearout_jobs.state IS
 'spooled, uploading, running, downloading, stored (of the part that is least far), cancelling, held, copied; done, failed, cancelled';
 COMMENT ON COLUMN clearout_jobs.parts IS
@@ -1224,7 +1235,7 @@ COMMENT ON COLUMN clearout_jobs.rows_per_second IS
 COMMENT ON COLUMN clearout_jobs.eta IS
 'time that it will take at that pace; null: not known';
 COMMENT ON COLUMN clearout_jobs.credits IS
-'answers that cost a credit by the price list';
+'what its answers cost by the price list';
 COMMENT ON COLUMN clearout_jobs.error IS
 'what hinders it, or why it failed';
 COMMENT ON COLUMN clearout_jobs.requested_by IS
@@ -1237,6 +1248,7 @@ COMMENT ON COLUMN clearout_jobs.finished_at IS
 REVOKE ALL ON clearout_jobs_data, clearout_parts, clearout_spool, clearout_jobs FROM PUBLIC;
 REVOKE ALL ON FUNCTION clearout_bulk_verify(text, interval, text, boolean),
 	clearout_bulk_verify(text[], interval, text, boolean),
+	clearout_bulk_find(text, interval, boolean),
 	clearout_bulk_cancel(bigint), clearout_bulk_remove(bigint, boolean),
 	clearout_bulk_resolve(bigint, integer, text),
 	clearout_import(text, timestamptz), clearout_import(bytea, timestamptz),
@@ -2388,7 +2400,8 @@ BEGIN
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
 	FROM unnest(ARRAY['clearout_find(text, text, interval, interval, text)',
-					  'clearout_enqueue_find(text, text, integer)']) AS t
+					  'clearout_enqueue_find(text, text, integer)',
+					  'clearout_bulk_find(text, interval, boolean)']) AS t
 	WHERE what IN ('find', 'admin')
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.clearout_%s(text, interval, interval, text)', schema_name, t)
@@ -2411,14 +2424,16 @@ BEGIN
 	FROM unnest(ARRAY['clearout_cached(text)', 'clearout_unverified(regclass, name, interval)']) AS t
 	WHERE what IN ('read', 'admin')
 	UNION ALL
+	SELECT 'EXECUTE', format('FUNCTION %I.clearout_bulk_verify(%s, interval, text, boolean)', schema_name, t)
+	FROM unnest(ARRAY['text', 'text[]']) AS t
+	WHERE what IN ('enqueue', 'admin')
+	UNION ALL
 	SELECT 'EXECUTE', format('%s %I.%s', k, schema_name, t)
-	FROM (VALUES ('FUNCTION', 'clearout_bulk_verify(text, interval, text, boolean)'),
-			('FUNCTION', 'clearout_bulk_verify(text[], interval, text, boolean)'),
-			('FUNCTION', 'clearout_bulk_cancel(bigint)'),
+	FROM (VALUES ('FUNCTION', 'clearout_bulk_cancel(bigint)'),
 			('FUNCTION', 'clearout_bulk_remove(bigint, boolean)'),
 			('FUNCTION', 'clearout_bulk_resolve(bigint, integer, text)'),
 			('PROCEDURE', 'clearout_wait(bigint, interval, interval)')) AS b (k, t)
-	WHERE what IN ('enqueue', 'admin')
+	WHERE what IN ('enqueue', 'find', 'admin')
 	UNION ALL
 	SELECT 'EXECUTE', format('FUNCTION %I.%s', schema_name, t)
 	FROM unnest(ARRAY['clearout_import(text, timestamptz)', 'clearout_import(bytea, timestamptz)',
@@ -2426,7 +2441,7 @@ BEGIN
 	WHERE what = 'admin'
 	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.clearout_jobs', schema_name)
-	WHERE what IN ('enqueue', 'read', 'admin')
+	WHERE what IN ('enqueue', 'find', 'read', 'admin')
 	UNION ALL
 	SELECT 'SELECT', format('TABLE %I.%I', schema_name, t)
 	FROM unnest(ARRAY['clearout_jobs_data', 'clearout_parts', 'clearout_spool']) AS t

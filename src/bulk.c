@@ -36,6 +36,7 @@
 
 #include "bulk_active.h"
 #include "bulk_backlog.h"
+#include "bulk_kind.h"
 #include "clock.h"
 
 /* Parts worked on at once; the others wait in the table. */
@@ -88,7 +89,7 @@ clear_step(CoActive *a)
 	}
 	pfree(unused.data);
 	if (due)
-		co_bulk_rows_are_due();
+		co_bulk_rows_are_due(co_bulk_rules[a->part.kind].queue);
 	a->due = co_clock();
 	if (rows == 0)
 		a->cleared = true;
@@ -248,7 +249,7 @@ co_bulk_land(const CoBulkHost *host, CoHttpDone *done)
 	if (a->counted)
 	{
 		a->counted = false;
-		host->end_call(a->costs, &a->ticket, &done->outcome, &done->rate);
+		host->end_call(co_bulk_rules[a->part.kind].service, a->costs, &a->ticket, &done->outcome, &done->rate);
 	}
 	co_outcome_describe(&done->outcome, text, sizeof(text));
 
@@ -454,11 +455,12 @@ co_bulk_due(void)
 }
 
 bool
-co_bulk_waits(void)
+co_bulk_waits(CoService service)
 {
 	for (int i = 0; i < active_count; i++)
 	{
-		if (active[i]->part.state == CO_PART_SPOOLED && active[i]->transfer == NULL &&
+		if (co_bulk_rules[active[i]->part.kind].service == service &&
+			active[i]->part.state == CO_PART_SPOOLED && active[i]->transfer == NULL &&
 			active[i]->due != INT64_MAX)
 			return true;
 	}

@@ -1,8 +1,10 @@
 /*-------------------------------------------------------------------------
  * bulk.h
- *		Bulk jobs: lists that the service verifies as files.
+ *		Bulk jobs: lists that the service verifies, or finds people of, as files.
  *
- *	bulk_spool.c	backends: order a job, cancel it, forget it
+ *	bulk_order.c	backends: order a job
+ *	bulk_spool.c	... and spool what it asks
+ *	bulk_tend.c		backends: cancel one, forget it, decide about it
  *	bulk_wait.c		backends: wait for one
  *	bulk.c			worker: carries the parts of all jobs along, by the steps in
  *	bulk_upload.c	... how a list gets to the service
@@ -14,6 +16,7 @@
  *	bulk_table.c	worker: its transactions
  *	bulk_import.c	result files into answers, for the worker and for
  *					clearout_import()
+ *	bulk_kind.c		what lists of the verifier and the finder do not share
  *	bulk_codec.c	pure: what is said to the service, and what it says
  *-------------------------------------------------------------------------
  */
@@ -42,10 +45,13 @@ typedef struct CoBulkHost
 	bool		may_call;		/* configured, storing, not leaving */
 	bool		may_begin;		/* the queue is not paused, so lists may be */
 
-	/* May a call be made?  If so, it is counted; if not, *when to ask again. */
-	bool		(*begin_call) (bool costs, CoTicket *ticket, int64 *when);
-	void		(*end_call) (bool costs, const CoTicket *ticket, const CoOutcome *outcome,
-							 const CoRateHeaders *rate);
+	/*
+	 * May a call about a list of this service be made?  If so, it is counted;
+	 * if not, *when to ask again.  costs: it is the upload.
+	 */
+	bool		(*begin_call) (CoService service, bool costs, CoTicket *ticket, int64 *when);
+	void		(*end_call) (CoService service, bool costs, const CoTicket *ticket,
+							 const CoOutcome *outcome, const CoRateHeaders *rate);
 	/* So many answers were stored, or put into clearout_spill. */
 	void		(*stored) (int answers, bool spilled);
 } CoBulkHost;
@@ -62,8 +68,8 @@ extern bool co_bulk_land(const CoBulkHost *host, CoHttpDone *done);
 /* When there is something to do by the clock; INT64_MAX: nothing. */
 extern int64 co_bulk_due(void);
 
-/* Is a list waiting for its upload, and only for that? */
-extern bool co_bulk_waits(void);
+/* Is a list of this service waiting for its upload, and only for that? */
+extern bool co_bulk_waits(CoService service);
 
 /* The worker is about to leave: give up what need not be heard of. */
 extern void co_bulk_leave(const CoBulkHost *host);
@@ -74,15 +80,15 @@ extern bool co_bulk_uploading(void);
 /* ---------- rows of the queue ---------- */
 
 /*
- * Rows of the queue that have just been taken.  Those that wait in a list are
- * set back; while a backlog is moved into lists (bulk_backlog.c), those of no
- * urgency go there.  Returns how many are left, at the front; -1: it cannot be
- * told which of them wait in a list, so none may be asked.  end: there are no
- * more.
+ * Rows of the queue that have just been taken, all of this kind.  Those that
+ * wait in a list are set back; while a backlog of addresses is moved into lists
+ * (bulk_backlog.c), those of no urgency go there.  Returns how many are left,
+ * at the front; -1: it cannot be told which of them wait in a list, so none may
+ * be asked.  end: there are no more.
  */
-extern int	co_bulk_take_over(CoQueueRow *rows, int count, bool end);
+extern int	co_bulk_take_over(CoQueueKind kind, CoQueueRow *rows, int count, bool end);
 
 /* When rows of the queue are due by our doing; DT_NOEND: none. */
-extern TimestampTz co_bulk_rows_due(void);
+extern TimestampTz co_bulk_rows_due(CoQueueKind kind);
 
 #endif							/* CO_BULK_H */

@@ -9,6 +9,7 @@
 #include "utils/memutils.h"
 
 #include "bulk_active.h"
+#include "bulk_kind.h"
 #include "clock.h"
 #include "guc.h"
 
@@ -24,9 +25,17 @@ co_active_make(const CoPart *part)
 	a->part = *part;
 	a->due = co_clock();
 	/* what a predecessor has sent */
-	if (part->state >= CO_PART_UPLOADING && part->state <= CO_PART_DOWNLOADING)
-		co_spending_begin_list(&a->charge, part->role, part->rows);
+	if (part->uploaded_at != 0 && part->state >= CO_PART_UPLOADING && part->state <= CO_PART_STORED)
+		co_active_begin_charge(a);
 	return a;
+}
+
+void
+co_active_begin_charge(CoActive *a)
+{
+	const CoBulkRules *rules = &co_bulk_rules[a->part.kind];
+
+	co_spending_begin_list(&a->charge, a->part.role, rules->service, rules->price * a->part.rows);
 }
 
 void
@@ -71,7 +80,7 @@ co_active_uncount(const CoBulkHost *host, CoActive *a)
 	outcome.fault = CO_FAULT_LOST;
 	outcome.sent = true;
 	co_rate_headers_init(&nothing);
-	host->end_call(a->costs, &a->ticket, &outcome, &nothing);
+	host->end_call(co_bulk_rules[a->part.kind].service, a->costs, &a->ticket, &outcome, &nothing);
 	a->counted = false;
 }
 
@@ -181,7 +190,7 @@ co_active_call(const CoBulkHost *host, CoActive *a, CoBulkCall call, char *text)
 
 	if (text == NULL)
 		a->due = co_clock() + CO_SECOND;
-	else if (!host->begin_call(false, &a->ticket, &when))
+	else if (!host->begin_call(co_bulk_rules[a->part.kind].service, false, &a->ticket, &when))
 		a->due = when;
 	else
 	{

@@ -78,7 +78,9 @@ extern CoActive *co_active_make(const CoPart *part);
 /* The worker has nothing more to do with it. */
 extern void co_active_end(const CoBulkHost *host, CoActive *a);
 
-/* The list is over, and has cost so much, as far as we can tell. */
+/* The list is sent, and may cost so much; it is over, and has cost so much, as
+ * far as we can tell. */
+extern void co_active_begin_charge(CoActive *a);
 extern void co_active_end_charge(CoActive *a);
 
 extern void co_active_end_transfer(CoHttp *http, CoActive *a);
@@ -149,7 +151,7 @@ extern void co_download_import(const CoBulkHost *host, CoActive *a);
 /* Is there a part that is not finished, so that rows may wait for it? */
 extern void co_bulk_rows_may_wait(bool any_open);
 
-/* Rows that have waited can be taken. */
-extern void co_bulk_rows_are_due(void);
+/* Rows of this kind that have waited can be taken. */
+extern void co_bulk_rows_are_due(CoQueueKind kind);
 
 #endif							/* CO_BULK_ACTIVE_H */

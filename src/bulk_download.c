@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "bulk_active.h"
+#include "bulk_kind.h"
 #include "clock.h"
 #include "guc.h"
 #include "session.h"
@@ -63,7 +64,7 @@ co_download_begin(const CoBulkHost *host, CoActive *a)
 	CoOutcome	outcome = {0};
 
 	co_active_end_import(a);
-	a->import = co_import_begin(&co_results_import, "bulk", a->part.uploaded_at, a->part.uploaded_at,
+	a->import = co_import_begin(co_bulk_rules[a->part.kind].import, "bulk", a->part.uploaded_at, a->part.uploaded_at,
 								a->part.bytes_stored);
 	a->call = CO_BULK_DOWNLOAD;
 	request.url = a->url;

@@ -20,6 +20,7 @@
 typedef struct CoImportKind CoImportKind;
 
 extern const CoImportKind co_results_import;	/* rows of clearout_results */
+extern const CoImportKind co_people_import; /* rows of clearout_people */
 
 typedef struct CoImportRow
 {

@@ -1,15 +1,14 @@
 /*-------------------------------------------------------------------------
  * bulk_spool.c
- *		SQL functions that order bulk jobs and tend them.
+ *		What a job asks, on its way from a caller's query into the spool.
  *
- * The query of clearout_bulk_verify() runs as the caller, in the caller's
- * transaction; what it returns is brought to normal form, sorted to find what
- * is given twice (on disk where it does not fit into work_mem), and spooled in
- * the order of the addresses.  So the lists, their results and the rows of
- * clearout_results have the same order, which makes storing them fast, and
+ * What is given is brought to normal form, sorted to find what is given twice
+ * (on disk where it does not fit into work_mem), and spooled in the order of
+ * these keys.  So the lists, their results and the rows of clearout_results or
+ * clearout_people have the same order, which makes storing them fast, and
  * memory does not grow with their number.
  *
- * Like clearout_enqueue(), these functions write as the owner of the tables.
+ * Like clearout_enqueue(), this writes as the owner of the tables.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -23,30 +22,20 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
-#include "utils/tuplesort.h"
 
 #include "arguments.h"
-#include "bulk.h"
+#include "bulk_kind.h"
+#include "bulk_spool.h"
 #include "compat.h"
+#include "find.h"
 #include "fresh.h"
 #include "guc.h"
-#include "queue.h"
-#include "transaction.h"
+#include "people.h"
 
-PG_FUNCTION_INFO_V1(clearout_bulk_verify);
-PG_FUNCTION_INFO_V1(clearout_bulk_verify_array);
-PG_FUNCTION_INFO_V1(clearout_bulk_cancel);
-PG_FUNCTION_INFO_V1(clearout_bulk_remove);
-PG_FUNCTION_INFO_V1(clearout_bulk_resolve);
-
-#define FETCH_ROWS		1000
 #define SPOOL_ROWS		5000
 
 /* ---------- telling the worker ---------- */
@@ -112,29 +101,41 @@ static CoStatement insert_job =
  * through all parts: the place of the row counts, and the part follows.
  */
 static const Oid spool_types[] = {
-	TEXTARRAYOID, INT8OID, INT8OID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID
+	TEXTARRAYOID, INT8OID, INT8OID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TEXTOID
 };
-static CoStatement insert_addresses =
-{CO_TABLE_JOBS, "WITH given AS MATERIALIZED (SELECT u.asked COLLATE \"C\" AS asked, u.number,"
-	" EXISTS (SELECT FROM %s.clearout_results AS r WHERE r.email = u.asked COLLATE \"C\""
-	" AND " CO_FRESH("$6", "$7", "$8") ")"
-	" OR EXISTS (SELECT FROM %s.clearout_spill AS r WHERE r.email = u.asked COLLATE \"C\""
-	" AND " CO_FRESH("$6", "$7", "$8") ") AS fresh"
-	" FROM unnest($1) WITH ORDINALITY AS u (asked, number)),"
-	" open AS MATERIALIZED (SELECT g.asked, g.number,"
-	" EXISTS (SELECT FROM %s.clearout_spool AS s"
-	" JOIN %s.clearout_parts AS p USING (job, part)"
-	" JOIN %s.clearout_jobs_data AS j USING (job)"
-	" WHERE s.asked = g.asked AND s.job <> $2 AND j.origin = $5 AND j.kind = 'verify'"
-	" AND j.cancelled_at IS NULL"
-	" AND p.state NOT IN ('done', 'failed', 'cancelled')) AS waits"
-	" FROM given AS g WHERE NOT g.fresh),"
-	" placed AS (INSERT INTO %s.clearout_spool (job, part, position, asked)"
-	" SELECT $2, n.place / $4 + 1, n.place % $4 + 1, n.asked"
-	" FROM (SELECT o.asked, $3 - 1 + row_number() OVER (ORDER BY o.number) AS place"
-	" FROM open AS o WHERE NOT o.waits) AS n)"
-	" SELECT (SELECT count(*) FROM given WHERE fresh), (SELECT count(*) FROM open WHERE waits)",
-8, spool_types, NULL, ""};
+
+#define INSERT_ASKED(fresh) \
+	{CO_TABLE_JOBS, "WITH given AS MATERIALIZED (SELECT u.asked, u.number, " fresh " AS fresh" \
+	" FROM (SELECT a.asked COLLATE \"C\" AS asked, a.number" \
+	" FROM unnest($1) WITH ORDINALITY AS a (asked, number)) AS u)," \
+	" open AS MATERIALIZED (SELECT g.asked, g.number," \
+	" EXISTS (SELECT FROM %s.clearout_spool AS s" \
+	" JOIN %s.clearout_parts AS p USING (job, part)" \
+	" JOIN %s.clearout_jobs_data AS j USING (job)" \
+	" WHERE s.asked = g.asked AND s.job <> $2 AND j.origin = $5 AND j.kind = $9" \
+	" AND j.cancelled_at IS NULL" \
+	" AND p.state NOT IN ('done', 'failed', 'cancelled')) AS waits" \
+	" FROM given AS g WHERE NOT g.fresh)," \
+	" placed AS (INSERT INTO %s.clearout_spool (job, part, position, asked)" \
+	" SELECT $2, n.place / $4 + 1, n.place % $4 + 1, n.asked" \
+	" FROM (SELECT o.asked, $3 - 1 + row_number() OVER (ORDER BY o.number) AS place" \
+	" FROM open AS o WHERE NOT o.waits) AS n)" \
+	" SELECT (SELECT count(*) FROM given WHERE fresh), (SELECT count(*) FROM open WHERE waits)", \
+	9, spool_types, NULL, ""}
+
+static CoStatement insert_asked[CO_BULK_KINDS] = {
+	[CO_BULK_VERIFY] = INSERT_ASKED(
+		"(EXISTS (SELECT FROM %s.clearout_results AS r WHERE r.email = u.asked"
+		" AND " CO_FRESH("$6", "$7", "$8") ")"
+		" OR EXISTS (SELECT FROM %s.clearout_spill AS r WHERE r.email = u.asked"
+		" AND " CO_FRESH("$6", "$7", "$8") "))"),
+	[CO_BULK_FIND] = INSERT_ASKED(
+		"(EXISTS (SELECT FROM %s.clearout_people AS r WHERE r.asked_name = " CO_ASKED_NAME("u.asked")
+		" AND r.asked_domain = " CO_ASKED_DOMAIN("u.asked") " AND greatest(r.found_at, r.asked_at) >= $6)"
+		" OR EXISTS (SELECT FROM %s.clearout_lookup_spill AS r WHERE r.kind = '" CO_FIND_KIND "'"
+		" AND r.key = u.asked AND greatest(r.answered_at, r.asked_at) >= $6))")
+};
 
 static const Oid parts_types[] = {INT8OID, INT8OID, INT4OID};
 static CoStatement insert_parts =
@@ -149,37 +150,9 @@ static CoStatement update_job =
 	" finished_at = CASE WHEN $8 = 0 THEN now() END WHERE job = $1",
 8, count_types, NULL, ""};
 
-static const Oid one_job[] = {INT8OID};
-static CoStatement find_job =
-{CO_TABLE_JOBS, "SELECT requested_by, finished_at IS NOT NULL, cancelled_at IS NOT NULL"
-	" FROM %s.clearout_jobs_data WHERE job = $1 AND removed_at IS NULL FOR UPDATE",
-1, one_job, NULL, ""};
-
-static CoStatement cancel_job =
-{CO_TABLE_JOBS, "UPDATE %s.clearout_jobs_data SET cancelled_at = coalesce(cancelled_at, now())"
-	" WHERE job = $1", 1, one_job, NULL, ""};
-
-static const Oid remove_types[] = {INT8OID, BOOLOID};
-static CoStatement remove_job =
-{CO_TABLE_JOBS, "WITH parts AS (UPDATE %s.clearout_parts SET list_removed = list_removed OR NOT $2"
-	" WHERE job = $1)"
-	" UPDATE %s.clearout_jobs_data SET removed_at = now() WHERE job = $1",
-2, remove_types, NULL, ""};
-
-static const Oid resolve_types[] = {INT8OID, INT4OID, TEXTOID};
-static CoStatement resolve_part =
-{CO_TABLE_JOBS, "UPDATE %s.clearout_parts SET held = false, error = NULL, attempts = 0,"
-	" list_id = $3, file_name = CASE WHEN $3 IS NULL THEN NULL ELSE file_name END,"
-	" state = CASE WHEN $3 IS NULL THEN 'spooled' ELSE 'running' END, changed_at = now()"
-	" WHERE job = $1 AND part = $2 AND held", 3, resolve_types, NULL, ""};
-
-/*
- * Run one statement of ours, out of reach of the caller's search_path and
- * planner settings: everything here is by key.
- */
-static uint64
-execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
-				 Datum *values, const char *nulls)
+uint64
+co_bulk_execute(const CoCatalog *catalog, CoStatement *statement,
+				Datum *values, const char *nulls)
 {
 	static const char *const settings[][2] = {
 		{"search_path", "pg_catalog, pg_temp"},
@@ -198,6 +171,13 @@ execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
 	return count;
 }
 
+void
+co_bulk_require_writable(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandDuringRecovery(function);
+}
+
 static int64
 result_int64(int column)
 {
@@ -209,29 +189,19 @@ result_int64(int column)
 
 /* ---------- spooling ---------- */
 
-typedef struct Spooling
-{
-	CoCatalog	catalog;
-	CoFreshness accepts;
-	Tuplesortstate *sort;
-	MemoryContext batch;		/* of a few rows */
-	int64		job;
-	int			part_rows;
-	int64		total;
-	int64		null;
-	int64		malformed;
-	int64		duplicate;
-	int64		fresh;
-	int64		waiting;
-	int64		spooled;
-} Spooling;
-
-static void
-begin_spooling(Spooling *spooling, FunctionCallInfo fcinfo, const Interval *max_age)
+void
+co_spooling_begin(CoSpooling *spooling, FunctionCallInfo fcinfo, CoBulkKind kind,
+				  const Interval *max_age)
 {
 	memset(spooling, 0, sizeof(*spooling));
+	spooling->kind = kind;
 	co_catalog_of_function(fcinfo, &spooling->catalog);
-	spooling->accepts = co_accepted_ages(max_age);
+	if (kind == CO_BULK_VERIFY)
+		spooling->accepts = co_accepted_ages(max_age);
+	else
+		spooling->accepts.verdict =
+			co_oldest_accepted(max_age ? co_interval_argument(max_age, "max_age")
+							   : (int64) co_max_age_find * USECS_PER_SEC);
 	spooling->part_rows = co_bulk_rows;
 	spooling->batch = AllocSetContextCreate(CurrentMemoryContext, "clearout spooling",
 											ALLOCSET_DEFAULT_SIZES);
@@ -239,35 +209,32 @@ begin_spooling(Spooling *spooling, FunctionCallInfo fcinfo, const Interval *max_
 										   false, work_mem, NULL, TUPLESORT_NONE);
 }
 
-/* One address that was given; leaves something in the current context. */
-static void
-spool_one(Spooling *spooling, text *given)
+void
+co_spooling_add_null(CoSpooling *spooling)
 {
-	CoAddressError error;
-	char	   *key;
-
 	spooling->total++;
-	if (given == NULL)
-	{
-		spooling->null++;
-		return;
-	}
-	key = co_normalize_argument(given, &error);
+	spooling->null++;
+}
+
+void
+co_spooling_add(CoSpooling *spooling, const char *key)
+{
+	spooling->total++;
 	if (key == NULL)
 		spooling->malformed++;
 	else
 		tuplesort_putdatum(spooling->sort, CStringGetTextDatum(key), false);
 }
 
-/* Spool some addresses, all different. */
+/* Spool some, all different. */
 static void
-spool_batch(Spooling *spooling, Datum *addresses, int count)
+spool_batch(CoSpooling *spooling, Datum *asked, int count)
 {
-	Datum		values[8];
+	Datum		values[9];
 	int64		fresh;
 	int64		waiting;
 
-	values[0] = PointerGetDatum(construct_array(addresses, count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[0] = PointerGetDatum(construct_array(asked, count, TEXTOID, -1, false, TYPALIGN_INT));
 	values[1] = Int64GetDatum(spooling->job);
 	values[2] = Int64GetDatum(spooling->spooled);
 	values[3] = Int32GetDatum(spooling->part_rows);
@@ -275,7 +242,8 @@ spool_batch(Spooling *spooling, Datum *addresses, int count)
 	values[5] = TimestampTzGetDatum(spooling->accepts.verdict);
 	values[6] = TimestampTzGetDatum(spooling->accepts.unknown);
 	values[7] = TimestampTzGetDatum(spooling->accepts.catch_all);
-	(void) execute_as_owner(&spooling->catalog, &insert_addresses, values, "        ");
+	values[8] = CStringGetTextDatum(co_bulk_rules[spooling->kind].word);
+	(void) co_bulk_execute(&spooling->catalog, &insert_asked[spooling->kind], values, "         ");
 	fresh = result_int64(1);
 	waiting = result_int64(2);
 	SPI_freetuptable(SPI_tuptable);
@@ -286,9 +254,9 @@ spool_batch(Spooling *spooling, Datum *addresses, int count)
 
 /* All are given: sort them, and spool what is left. */
 static void
-spool_all(Spooling *spooling)
+spool_all(CoSpooling *spooling)
 {
-	Datum	   *addresses = palloc(SPOOL_ROWS * sizeof(Datum));
+	Datum	   *asked = palloc(SPOOL_ROWS * sizeof(Datum));
 	MemoryContext old;
 	int			count = 0;
 	Datum		value;
@@ -300,23 +268,23 @@ spool_all(Spooling *spooling)
 	old = MemoryContextSwitchTo(spooling->batch);
 	while (co_tuplesort_getdatum(spooling->sort, &value, &isnull))
 	{
-		text	   *address = DatumGetTextPP(value);
-		Size		size = VARSIZE_ANY_EXHDR(address);
+		text	   *key = DatumGetTextPP(value);
+		Size		size = VARSIZE_ANY_EXHDR(key);
 
 		CHECK_FOR_INTERRUPTS();
 		if (last != NULL && size == last_size &&
-			memcmp(VARDATA_ANY(address), VARDATA_ANY(last), size) == 0)
+			memcmp(VARDATA_ANY(key), VARDATA_ANY(last), size) == 0)
 		{
 			spooling->duplicate++;
 			pfree(DatumGetPointer(value));
 			continue;
 		}
-		addresses[count++] = value;
-		last = address;
+		asked[count++] = value;
+		last = key;
 		last_size = size;
 		if (count == SPOOL_ROWS)
 		{
-			spool_batch(spooling, addresses, count);
+			spool_batch(spooling, asked, count);
 
 			/* the last one is still to be compared with */
 			count = 0;
@@ -327,29 +295,29 @@ spool_all(Spooling *spooling)
 		}
 	}
 	if (count > 0)
-		spool_batch(spooling, addresses, count);
+		spool_batch(spooling, asked, count);
 	MemoryContextSwitchTo(old);
 	tuplesort_end(spooling->sort);
 	MemoryContextDelete(spooling->batch);
 }
 
 static void
-create_job(Spooling *spooling, const char *kind, text *optimize, bool remove_list)
+create_job(CoSpooling *spooling, text *optimize, bool remove_list)
 {
 	Datum		values[4];
 	char		nulls[5] = "    ";
 
-	values[0] = CStringGetTextDatum(kind);
+	values[0] = CStringGetTextDatum(co_bulk_rules[spooling->kind].word);
 	values[1] = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetUserId(), false)));
 	values[2] = PointerGetDatum(optimize);
 	nulls[2] = optimize ? ' ' : 'n';
 	values[3] = BoolGetDatum(remove_list);
-	(void) execute_as_owner(&spooling->catalog, &insert_job, values, nulls);
+	(void) co_bulk_execute(&spooling->catalog, &insert_job, values, nulls);
 	spooling->job = result_int64(1);
 }
 
 static void
-complete_job(Spooling *spooling)
+complete_job(CoSpooling *spooling)
 {
 	Datum		parts[3];
 	Datum		counts[8];
@@ -357,7 +325,7 @@ complete_job(Spooling *spooling)
 	parts[0] = counts[0] = Int64GetDatum(spooling->job);
 	parts[1] = Int64GetDatum(spooling->spooled);
 	parts[2] = Int32GetDatum(spooling->part_rows);
-	(void) execute_as_owner(&spooling->catalog, &insert_parts, parts, "   ");
+	(void) co_bulk_execute(&spooling->catalog, &insert_parts, parts, "   ");
 	counts[1] = Int64GetDatum(spooling->total);
 	counts[2] = Int64GetDatum(spooling->null);
 	counts[3] = Int64GetDatum(spooling->malformed);
@@ -365,267 +333,15 @@ complete_job(Spooling *spooling)
 	counts[5] = Int64GetDatum(spooling->fresh);
 	counts[6] = Int64GetDatum(spooling->waiting);
 	counts[7] = Int64GetDatum(spooling->spooled);
-	(void) execute_as_owner(&spooling->catalog, &update_job, counts, "        ");
+	(void) co_bulk_execute(&spooling->catalog, &update_job, counts, "        ");
 	co_bulk_note();
 }
 
-/* ---------- clearout_bulk_verify() ---------- */
-
-static text *
-optimize_argument(FunctionCallInfo fcinfo, int number)
+int64
+co_spooling_end(CoSpooling *spooling, text *optimize, bool remove_list)
 {
-	text	   *optimize = PG_ARGISNULL(number) ? NULL : PG_GETARG_TEXT_PP(number);
-	char	   *word;
-
-	if (optimize == NULL)
-		return NULL;
-	word = text_to_cstring(optimize);
-	if (strcmp(word, "highest_accuracy") != 0 && strcmp(word, "fastest_turnaround") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for \"optimize\": \"%s\"", word),
-				 errhint("Use \"highest_accuracy\" or \"fastest_turnaround\".")));
-	return optimize;
-}
-
-static void
-require_writable(const char *function)
-{
-	PreventCommandIfReadOnly(function);
-	PreventCommandDuringRecovery(function);
-}
-
-/* Open the caller's query, as he may run it himself. */
-static Portal
-open_query(const char *query)
-{
-	SPIPlanPtr	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
-	Portal		portal;
-
-	if (plan == NULL)
-		elog(ERROR, "could not prepare the query: %s", SPI_result_code_string(SPI_result));
-	if (!SPI_is_cursor_plan(plan))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
-				 errmsg("the query must be one that returns rows, and a single one"),
-				 errhint("For example: clearout_bulk_verify('SELECT email FROM customer').")));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
-	if (portal->tupDesc->natts != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the query must return one column, not %d", portal->tupDesc->natts)));
-	return portal;
-}
-
-Datum
-clearout_bulk_verify(PG_FUNCTION_ARGS)
-{
-	Spooling	spooling;
-	Portal		portal;
-	bool		is_text;
-	text	   *optimize;
-
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	require_writable("clearout_bulk_verify()");
-	optimize = optimize_argument(fcinfo, 2);
-	begin_spooling(&spooling, fcinfo, PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1));
-
-	SPI_connect();
-	portal = open_query(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	is_text = getBaseType(TupleDescAttr(portal->tupDesc, 0)->atttypid) == TEXTOID;
-	for (;;)
-	{
-		MemoryContext old;
-		uint64		count;
-
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		count = SPI_processed;
-		old = MemoryContextSwitchTo(spooling.batch);
-		for (uint64 i = 0; i < count; i++)
-		{
-			HeapTuple	tuple = SPI_tuptable->vals[i];
-			bool		isnull;
-			Datum		value = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull);
-
-			CHECK_FOR_INTERRUPTS();
-			if (isnull)
-				spool_one(&spooling, NULL);
-			else if (is_text)
-				spool_one(&spooling, DatumGetTextPP(value));
-			else
-				spool_one(&spooling, cstring_to_text(SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1)));
-		}
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(spooling.batch);
-		SPI_freetuptable(SPI_tuptable);
-		if (count == 0)
-			break;
-	}
-	SPI_cursor_close(portal);
-
-	create_job(&spooling, "verify", optimize, !PG_ARGISNULL(3) && PG_GETARG_BOOL(3));
-	spool_all(&spooling);
-	complete_job(&spooling);
-	SPI_finish();
-	PG_RETURN_INT64(spooling.job);
-}
-
-Datum
-clearout_bulk_verify_array(PG_FUNCTION_ARGS)
-{
-	Spooling	spooling;
-	ArrayIterator iterator;
-	MemoryContext old;
-	Datum		value;
-	bool		isnull;
-	text	   *optimize;
-
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	require_writable("clearout_bulk_verify()");
-	optimize = optimize_argument(fcinfo, 2);
-	begin_spooling(&spooling, fcinfo, PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1));
-
-	iterator = array_create_iterator(PG_GETARG_ARRAYTYPE_P(0), 0, NULL);
-	old = MemoryContextSwitchTo(spooling.batch);
-	while (array_iterate(iterator, &value, &isnull))
-	{
-		spool_one(&spooling, isnull ? NULL : DatumGetTextPP(value));
-		if (spooling.total % FETCH_ROWS == 0)
-			MemoryContextReset(spooling.batch);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(spooling.batch);
-
-	SPI_connect();
-	create_job(&spooling, "verify", optimize, !PG_ARGISNULL(3) && PG_GETARG_BOOL(3));
-	spool_all(&spooling);
-	complete_job(&spooling);
-	SPI_finish();
-	PG_RETURN_INT64(spooling.job);
-}
-
-/* ---------- tending ---------- */
-
-static const Oid origin_type[] = {INT8OID};
-static CoStatement adopt_jobs =
-{CO_TABLE_JOBS, "UPDATE %s.clearout_jobs_data SET origin = $1 WHERE origin <> $1",
-1, origin_type, NULL, ""};
-
-void
-co_bulk_adopt(const CoCatalog *catalog)
-{
-	Datum		origin = Int64GetDatum(co_queue_origin());
-
-	SPI_connect();
-	(void) execute_as_owner(catalog, &adopt_jobs, &origin, " ");
-	SPI_finish();
-	co_bulk_note();
-}
-
-typedef struct Job
-{
-	bool		finished;
-	bool		cancelled;
-} Job;
-
-/*
- * Lock a job, for its owner: whoever ordered it, is a member of that role, or
- * may change the table anyway.
- */
-static Job
-lock_job(const CoCatalog *catalog, int64 job)
-{
-	Datum		value = Int64GetDatum(job);
-	Datum		owner;
-	Oid			role;
-	bool		isnull;
-	Job			result;
-
-	if (execute_as_owner(catalog, &find_job, &value, " ") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("there is no bulk job %lld", (long long) job)));
-	owner = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	role = get_role_oid(NameStr(*DatumGetName(owner)), true);
-	result.finished = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	result.cancelled = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
-
-	if (!(OidIsValid(role) && has_privs_of_role(GetUserId(), role)) &&
-		pg_class_aclcheck(co_catalog_need(catalog, &catalog->jobs), GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for bulk job %lld", (long long) job),
-				 errdetail("It was ordered by the role \"%s\".", NameStr(*DatumGetName(owner)))));
-	return result;
-}
-
-Datum
-clearout_bulk_cancel(PG_FUNCTION_ARGS)
-{
-	Datum		job = PG_GETARG_DATUM(0);
-	CoCatalog	catalog;
-	bool		open;
-
-	require_writable("clearout_bulk_cancel()");
-	co_catalog_of_function(fcinfo, &catalog);
-	SPI_connect();
-	open = !lock_job(&catalog, DatumGetInt64(job)).finished;
-	if (open)
-	{
-		(void) execute_as_owner(&catalog, &cancel_job, &job, " ");
-		co_bulk_note();
-	}
-	SPI_finish();
-	PG_RETURN_BOOL(open);
-}
-
-Datum
-clearout_bulk_remove(PG_FUNCTION_ARGS)
-{
-	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
-	CoCatalog	catalog;
-
-	require_writable("clearout_bulk_remove()");
-	co_catalog_of_function(fcinfo, &catalog);
-	SPI_connect();
-	if (!lock_job(&catalog, PG_GETARG_INT64(0)).finished)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("bulk job %lld is not finished", (long long) PG_GETARG_INT64(0)),
-				 errhint("Wait for it with clearout_wait(), or end it with clearout_bulk_cancel().")));
-	(void) execute_as_owner(&catalog, &remove_job, values, "  ");
-	co_bulk_note();
-	SPI_finish();
-	PG_RETURN_VOID();
-}
-
-Datum
-clearout_bulk_resolve(PG_FUNCTION_ARGS)
-{
-	Datum		values[3];
-	char		nulls[4] = "   ";
-	CoCatalog	catalog;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("job and part must not be null")));
-	require_writable("clearout_bulk_resolve()");
-	co_catalog_of_function(fcinfo, &catalog);
-	SPI_connect();
-	(void) lock_job(&catalog, PG_GETARG_INT64(0));
-	values[0] = PG_GETARG_DATUM(0);
-	values[1] = PG_GETARG_DATUM(1);
-	values[2] = PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2);
-	nulls[2] = PG_ARGISNULL(2) ? 'n' : ' ';
-	if (execute_as_owner(&catalog, &resolve_part, values, nulls) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("bulk job %lld has no part %d that waits for a decision",
-						(long long) PG_GETARG_INT64(0), PG_GETARG_INT32(1))));
-	co_bulk_note();
-	SPI_finish();
-	PG_RETURN_VOID();
+	create_job(spooling, optimize, remove_list);
+	spool_all(spooling);
+	complete_job(spooling);
+	return spooling->job;
 }

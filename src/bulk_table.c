@@ -14,9 +14,12 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "bulk_kind.h"
 #include "bulk_table.h"
 #include "convert.h"
+#include "find.h"
 #include "guc.h"
+#include "people.h"
 #include "transaction.h"
 
 #define READ_ROWS	2000
@@ -158,7 +161,7 @@ read_part(uint64 row, CoPart *part)
 	part->attempts = int4_column(row, 22);
 	text_column(row, 23, part->error, sizeof(part->error));
 	text_column(row, 24, word, sizeof(word));
-	part->kind = strcmp(word, "find") == 0 ? CO_BULK_FIND : CO_BULK_VERIFY;
+	part->kind = co_bulk_kind(word);
 	text_column(row, 25, part->optimize, sizeof(part->optimize));
 	part->remove_list = bool_column(row, 26);
 	part->from_queue = bool_column(row, 27);
@@ -283,11 +286,19 @@ typedef struct Stretch
 } Stretch;
 
 static const Oid prune_types[] = {INT8OID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID};
-static CoStatement prune_spool =
-{CO_TABLE_JOBS, "DELETE FROM %s.clearout_spool AS s WHERE s.job = $1 AND s.part = $2"
-	" AND s.position > $3 AND s.position <= $4 AND EXISTS"
-	" (SELECT FROM %s.clearout_results AS r WHERE r.email = s.asked"
-	" AND greatest(r.verified_at, r.asked_at) >= $5)", 5, prune_types, NULL, ""};
+
+#define PRUNE(answered) \
+	{CO_TABLE_JOBS, "DELETE FROM %s.clearout_spool AS s WHERE s.job = $1 AND s.part = $2" \
+	" AND s.position > $3 AND s.position <= $4 AND EXISTS (SELECT FROM " answered " >= $5)", \
+	5, prune_types, NULL, ""}
+
+static CoStatement prune_spool[CO_BULK_KINDS] = {
+	[CO_BULK_VERIFY] = PRUNE("%s.clearout_results AS r WHERE r.email = s.asked"
+							 " AND greatest(r.verified_at, r.asked_at)"),
+	[CO_BULK_FIND] = PRUNE("%s.clearout_people AS r WHERE r.asked_name = " CO_ASKED_NAME("s.asked")
+						   " AND r.asked_domain = " CO_ASKED_DOMAIN("s.asked")
+						   " AND greatest(r.found_at, r.asked_at)")
+};
 
 static const Oid fewer_types[] = {INT8OID, INT4OID, INT4OID};
 static CoStatement fewer_rows =
@@ -306,7 +317,7 @@ prune_step(CoCatalog *catalog, void *argument)
 	values[2] = Int32GetDatum(stretch->from);
 	values[3] = Int32GetDatum(stretch->to);
 	values[4] = TimestampTzGetDatum(stretch->part->created_at);
-	stretch->count = (int) co_execute(catalog, &prune_spool, values, "     ");
+	stretch->count = (int) co_execute(catalog, &prune_spool[stretch->part->kind], values, "     ");
 	if (stretch->count > 0)
 	{
 		values[2] = Int32GetDatum(stretch->count);
@@ -334,6 +345,7 @@ static void
 read_step(CoCatalog *catalog, void *argument)
 {
 	Stretch    *stretch = argument;
+	const CoBulkRules *rules = &co_bulk_rules[stretch->part->kind];
 	Datum		values[4];
 
 	values[0] = Int64GetDatum(stretch->part->job);
@@ -345,12 +357,8 @@ read_step(CoCatalog *catalog, void *argument)
 	{
 		bool		isnull;
 		text	   *asked = DatumGetTextPP(column(i, 2, TEXTOID, &isnull));
-		char	   *utf8 = co_text_to_utf8(VARDATA_ANY(asked), VARSIZE_ANY_EXHDR(asked));
-		size_t		length = strlen(utf8);
 
-		enlargeStringInfo(stretch->csv, 2 * length + 4);
-		stretch->csv->len += co_csv_quote(utf8, length, stretch->csv->data + stretch->csv->len);
-		appendStringInfoChar(stretch->csv, '\n');
+		rules->write(stretch->csv, co_text_to_utf8(VARDATA_ANY(asked), VARSIZE_ANY_EXHDR(asked)));
 		stretch->to = int4_column(i, 1);
 	}
 }
@@ -379,17 +387,28 @@ co_bulk_read(const CoPart *part, int *position, StringInfo csv, int *count, CoTr
 #define WAITS_FOR_LIST "it waits for the answer of a bulk job"
 
 /* An answer that was asked for since the upload began is one to it. */
+#define STRETCH "s.job = $1 AND s.part = $2 AND s.position > $3 AND s.position <= $4"
 #define ANSWERED \
 	"(EXISTS (SELECT FROM %s.clearout_results AS r WHERE r.email = s.asked" \
 	" AND greatest(r.asked_at, r.attempted_at) >= $5)" \
 	" OR EXISTS (SELECT FROM %s.clearout_spill AS r WHERE r.email = s.asked" \
 	" AND greatest(r.asked_at, r.attempted_at) >= $5))"
-#define STRETCH "s.job = $1 AND s.part = $2 AND s.position > $3 AND s.position <= $4"
+#define FOUND \
+	"(EXISTS (SELECT FROM %s.clearout_people AS r WHERE r.asked_name = " CO_ASKED_NAME("s.asked") \
+	" AND r.asked_domain = " CO_ASKED_DOMAIN("s.asked") " AND r.asked_at >= $5)" \
+	" OR EXISTS (SELECT FROM %s.clearout_lookup_spill AS r WHERE r.kind = '" CO_FIND_KIND "'" \
+	" AND r.key = s.asked AND r.asked_at >= $5))"
 
 static const Oid stretch_types[] = {INT8OID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NAMEOID};
-static CoStatement clear_answered =
-{CO_TABLE_JOBS, "DELETE FROM %s.clearout_spool AS s WHERE " STRETCH " AND " ANSWERED,
-5, stretch_types, NULL, ""};
+
+#define CLEAR(answered) \
+	{CO_TABLE_JOBS, "DELETE FROM %s.clearout_spool AS s WHERE " STRETCH " AND " answered, \
+	5, stretch_types, NULL, ""}
+
+static CoStatement clear_answered[CO_BULK_KINDS] = {
+	[CO_BULK_VERIFY] = CLEAR(ANSWERED),
+	[CO_BULK_FIND] = CLEAR(FOUND)
+};
 
 static CoStatement give_back =
 {CO_TABLE_JOBS, "WITH gone AS (DELETE FROM %s.clearout_spool AS s WHERE " STRETCH " AND $5 = $5 RETURNING s.asked)"
@@ -397,13 +416,19 @@ static CoStatement give_back =
 	" SELECT gone.asked, $6, $7, 'a bulk job has brought no answer' FROM gone",
 7, stretch_types, NULL, ""};
 
-/* By address: the sum keeps the planner off the index on the times. */
-static CoStatement make_due =
-{CO_TABLE_JOBS, "UPDATE %s.clearout_queue AS q SET next_attempt_at = now() WHERE (q.priority, q.id) IN"
-	" (SELECT k.priority, k.id FROM %s.clearout_spool AS s JOIN %s.clearout_queue AS k ON k.email = s.asked"
-	" WHERE " STRETCH " AND $5 = $5 AND k.failed_at IS NULL AND k.last_error = '" WAITS_FOR_LIST "'"
-	" AND k.next_attempt_at - now() > '0' FOR UPDATE OF k SKIP LOCKED)",
-5, stretch_types, NULL, ""};
+/* By what is asked: the sum keeps the planner off the index on the times. */
+#define MAKE_DUE(same) \
+	{CO_TABLE_JOBS, "UPDATE %s.clearout_queue AS q SET next_attempt_at = now() WHERE (q.priority, q.id) IN" \
+	" (SELECT k.priority, k.id FROM %s.clearout_spool AS s JOIN %s.clearout_queue AS k ON " same \
+	" WHERE " STRETCH " AND $5 = $5 AND k.failed_at IS NULL AND k.last_error = '" WAITS_FOR_LIST "'" \
+	" AND k.next_attempt_at - now() > '0' FOR UPDATE OF k SKIP LOCKED)", \
+	5, stretch_types, NULL, ""}
+
+static CoStatement make_due[CO_BULK_KINDS] = {
+	[CO_BULK_VERIFY] = MAKE_DUE("k.email = s.asked"),
+	[CO_BULK_FIND] = MAKE_DUE("k.email IS NULL AND k.name = " CO_ASKED_NAME("s.asked")
+							  " AND k.domain = " CO_ASKED_DOMAIN("s.asked"))
+};
 
 static void
 clear_step(CoCatalog *catalog, void *argument)
@@ -421,8 +446,8 @@ clear_step(CoCatalog *catalog, void *argument)
 	values[4] = TimestampTzGetDatum(part->uploaded_at != 0 ? part->uploaded_at : DT_NOEND);
 	values[5] = TimestampTzGetDatum(part->created_at);
 	values[6] = DirectFunctionCall1(namein, CStringGetDatum(part->role));
-	stretch->due = co_execute(catalog, &make_due, values, "     ") > 0;
-	unanswered = stretch->count - (int) co_execute(catalog, &clear_answered, values, "     ");
+	stretch->due = co_execute(catalog, &make_due[part->kind], values, "     ") > 0;
+	unanswered = stretch->count - (int) co_execute(catalog, &clear_answered[part->kind], values, "     ");
 	if (part->from_queue && unanswered > 0)
 		stretch->due |= co_execute(catalog, &give_back, values, "       ") > 0;
 	*stretch->changed = *part;
@@ -616,15 +641,15 @@ co_bulk_retire(TimestampTz *next, CoTrouble *trouble)
 
 /* ---------- the queue ---------- */
 
-static const Oid waiting_types[] = {TEXTARRAYOID, INT8OID};
+static const Oid waiting_types[] = {TEXTARRAYOID, INT8OID, TEXTOID};
 static CoStatement waiting_rows =
 {CO_TABLE_JOBS, "SELECT k.number::integer FROM unnest($1) WITH ORDINALITY AS k (asked, number)"
 	" WHERE EXISTS (SELECT FROM %s.clearout_spool AS s"
 	" JOIN %s.clearout_parts AS p USING (job, part)"
 	" JOIN %s.clearout_jobs_data AS j USING (job)"
-	" WHERE s.asked = k.asked COLLATE \"C\" AND j.kind = 'verify' AND j.origin = $2"
+	" WHERE s.asked = k.asked COLLATE \"C\" AND j.kind = $3 AND j.origin = $2"
 	" AND p.state NOT IN ('done', 'failed', 'cancelled') AND NOT p.held AND j.cancelled_at IS NULL)",
-2, waiting_types, NULL, ""};
+3, waiting_types, NULL, ""};
 
 static const Oid set_back_types[] = {INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID};
 /* What somebody has locked stays due, and is met again. */
@@ -637,6 +662,7 @@ static CoStatement set_back_rows =
 
 typedef struct SetBack
 {
+	const char *kind;
 	const CoQueueRow *rows;
 	int			count;
 	TimestampTz until;
@@ -655,11 +681,17 @@ set_back_step(CoCatalog *catalog, void *argument)
 	int			waiting = 0;
 
 	memset(set_back->waits, 0, count * sizeof(bool));
+	/* a search that goes on at the service is asked about all the same */
 	for (int i = 0; i < count; i++)
-		keys[i] = CStringGetTextDatum(set_back->rows[i].key ? set_back->rows[i].key : "");
+	{
+		const CoQueueRow *row = &set_back->rows[i];
+
+		keys[i] = CStringGetTextDatum(row->key && row->queue_id == NULL ? row->key : "");
+	}
 	values[0] = PointerGetDatum(construct_array(keys, count, TEXTOID, -1, false, TYPALIGN_INT));
 	values[1] = Int64GetDatum(co_queue_origin());
-	found = co_execute(catalog, &waiting_rows, values, "  ");
+	values[2] = CStringGetTextDatum(set_back->kind);
+	found = co_execute(catalog, &waiting_rows, values, "   ");
 	for (uint64 i = 0; i < found; i++)
 	{
 		int			number = int4_column(i, 1);
@@ -680,10 +712,11 @@ set_back_step(CoCatalog *catalog, void *argument)
 }
 
 bool
-co_bulk_set_back(const CoQueueRow *rows, int count, TimestampTz until, bool *waits,
-				 CoTrouble *trouble)
+co_bulk_set_back(CoQueueKind kind, const CoQueueRow *rows, int count, TimestampTz until,
+				 bool *waits, CoTrouble *trouble)
 {
-	SetBack		set_back = {rows, count, until, waits};
+	const CoBulkRules *rules = &co_bulk_rules[kind == CO_QUEUE_FIND ? CO_BULK_FIND : CO_BULK_VERIFY];
+	SetBack		set_back = {rules->word, rows, count, until, waits};
 
 	return co_run(set_back_step, &set_back, trouble);
 }

@@ -124,11 +124,11 @@ extern bool co_bulk_list_removed(const CoPart *part, CoTrouble *trouble);
 extern bool co_bulk_retire(TimestampTz *next, CoTrouble *trouble);
 
 /*
- * Which of these rows of the queue wait in a part that is not finished?  They
- * are set back until then, or until their list is finished.
+ * Which of these rows of the queue, all of this kind, wait in a part that is
+ * not finished?  They are set back until then, or until their list is finished.
  */
-extern bool co_bulk_set_back(const CoQueueRow *rows, int count, TimestampTz until,
-							 bool *waits, CoTrouble *trouble);
+extern bool co_bulk_set_back(CoQueueKind kind, const CoQueueRow *rows, int count,
+							 TimestampTz until, bool *waits, CoTrouble *trouble);
 
 /* How many rows of the queue are due, counted up to a limit? */
 extern bool co_bulk_backlog(int limit, int *count, CoTrouble *trouble);

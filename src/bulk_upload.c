@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "bulk_active.h"
+#include "bulk_kind.h"
 #include "clock.h"
 #include "guc.h"
 #include "retry.h"
@@ -20,7 +21,6 @@
 #define LISTS_RETRY		(15 * CO_SECOND)	/* the service has too many lists */
 #define BUDGET_LOOK		(60 * CO_SECOND)	/* budgets may have been raised */
 
-static const char csv_header[] = "Email\n";
 static const char boundary[] = "----clearout7f4c1be02d9a5e36";
 
 /* ---------- SPOOLED: measure, then begin the upload ---------- */
@@ -60,10 +60,12 @@ co_upload_measure(CoActive *a)
 void
 co_upload_begin(const CoBulkHost *host, CoActive *a)
 {
+	const CoBulkRules *rules = &co_bulk_rules[a->part.kind];
 	CoPart		next = a->part;
 	CoHttpRequest request = {0};
 	CoOutcome	outcome = {0};
 	char	   *type;
+	int			price = rules->price * next.rows;
 	const char *refusal;
 	int64		when;
 
@@ -77,8 +79,8 @@ co_upload_begin(const CoBulkHost *host, CoActive *a)
 		a->due = INT64_MAX;		/* there is news when that is over */
 		return;
 	}
-	refusal = co_spending_hindrance(next.rows);
-	if (refusal == NULL && !co_spending_allows(next.role, next.rows))
+	refusal = co_spending_hindrance(price);
+	if (refusal == NULL && !co_spending_allows(next.role, price))
 		refusal = co_spending_refusal(next.role);
 	if (refusal != NULL)
 	{
@@ -87,7 +89,7 @@ co_upload_begin(const CoBulkHost *host, CoActive *a)
 			a->due = Min(co_spending_wake_at(), co_clock() + BUDGET_LOOK);
 		return;
 	}
-	if (!host->begin_call(true, &a->ticket, &when))
+	if (!host->begin_call(rules->service, true, &a->ticket, &when))
 	{
 		a->due = when;
 		return;
@@ -106,7 +108,7 @@ co_upload_begin(const CoBulkHost *host, CoActive *a)
 		outcome.fault = CO_FAULT_LOCAL;
 	}
 	else if (!co_bulk_multipart(boundary, next.file_name,
-								next.kind == CO_BULK_VERIFY && next.optimize[0] ? next.optimize : NULL,
+								rules->optimize && next.optimize[0] ? next.optimize : NULL,
 								&a->head, &a->tail))
 		outcome.fault = CO_FAULT_LOCAL;
 	else
@@ -115,7 +117,7 @@ co_upload_begin(const CoBulkHost *host, CoActive *a)
 		request.url = co_active_url(a, CO_BULK_UPLOAD, "");
 		request.authorization = host->authorization;
 		request.content_type = type;
-		request.upload_length = strlen(a->head) + strlen(csv_header) + a->length + strlen(a->tail);
+		request.upload_length = strlen(a->head) + strlen(rules->header) + a->length + strlen(a->tail);
 		request.timeout = CO_FILE_TIMEOUT;
 		request.stall = CO_FILE_STALL;
 		request.owner = a;
@@ -123,7 +125,7 @@ co_upload_begin(const CoBulkHost *host, CoActive *a)
 		a->sent = 0;
 		if (co_http_start_stream(host->http, &request, &a->transfer, &outcome))
 		{
-			co_spending_begin_list(&a->charge, a->part.role, a->part.rows);
+			co_active_begin_charge(a);
 			return;
 		}
 		a->transfer = NULL;
@@ -165,7 +167,7 @@ co_upload_feed(const CoBulkHost *host, CoActive *a)
 	if (a->sent == 0)
 	{
 		appendStringInfoString(&piece, a->head);
-		appendStringInfoString(&piece, csv_header);
+		appendStringInfoString(&piece, co_bulk_rules[a->part.kind].header);
 	}
 	else if (!co_bulk_read(&a->part, &a->position, &piece, &rows, &trouble))
 	{
@@ -252,7 +254,7 @@ co_upload_landed(CoActive *a, const CoBulkAnswer *answer, const CoOutcome *outco
 	{
 		if (decision.pause == CO_PAUSE_CREDITS)
 			snprintf(next.error, sizeof(next.error), "the account is out of credits, and this list needs up to %d (%s)",
-					 next.rows, text);
+					 co_bulk_rules[next.kind].price * next.rows, text);
 		else if (decision.pause == CO_PAUSE_DAILY_LIMIT)
 			snprintf(next.error, sizeof(next.error), "the account's daily limit is reached (%s)", text);
 		(void) co_active_save(a, &next);

@@ -3,9 +3,10 @@
  *		Files that go to the service and come from it: records, columns, words.
  *
  * Pure.  csv.c splits a file into records, so that a broken one fails alone;
- * csv_verify.c finds columns by the names in the header, whatever their
- * order, and reads the file's words as those of an instant answer.  The
- * fields themselves are taken apart by PostgreSQL's COPY (see bulk_import.c).
+ * csv_verify.c and csv_find.c find columns by the names in the header,
+ * whatever their order, and read the file's words as those of an instant
+ * answer.  The fields themselves are taken apart by PostgreSQL's COPY (see
+ * bulk_import.c).
  *-------------------------------------------------------------------------
  */
 #ifndef CO_CSV_H
@@ -64,6 +65,22 @@ typedef struct CoCsvMap
 	int			fields;			/* in the header */
 } CoCsvMap;
 
+#define CO_CSV_WORD_MAX 64
+
+typedef enum CoCsvVerdict
+{
+	CO_CSV_ANSWER,
+	CO_CSV_UNDONE,				/* the list was cancelled before this row */
+	CO_CSV_FEW_FIELDS,
+	CO_CSV_NO_ADDRESS,
+	CO_CSV_NO_STATUS,
+	CO_CSV_ODD_STATUS,
+	CO_CSV_NO_NAME
+} CoCsvVerdict;
+
+/* What is wrong with such a row, as a phrase without any of its content. */
+extern const char *co_csv_verdict_text(CoCsvVerdict verdict);
+
 /* ---------- of the verifier ---------- */
 
 typedef enum CoCsvColumn
@@ -92,8 +109,6 @@ typedef enum CoCsvColumn
 /* Find the columns in a header.  A phrase on what is missing, or NULL. */
 extern const char *co_csv_map(char *const *header, int count, CoCsvMap *map);
 
-#define CO_CSV_WORD_MAX 64
-
 /*
  * A row as an answer.  Texts are those of the fields, NULL where there is
  * none; words are folded as in an instant answer, "" where there is none.
@@ -120,20 +135,68 @@ typedef struct CoCsvAnswer
 	int64_t		time_taken;		/* milliseconds, or -1 */
 } CoCsvAnswer;
 
-typedef enum CoCsvVerdict
-{
-	CO_CSV_ANSWER,
-	CO_CSV_UNDONE,				/* the list was cancelled before this row */
-	CO_CSV_FEW_FIELDS,
-	CO_CSV_NO_ADDRESS,
-	CO_CSV_NO_STATUS
-} CoCsvVerdict;
-
 extern CoCsvVerdict co_csv_answer(const CoCsvMap *map, char *const *fields,
 								  int count, CoCsvAnswer *answer);
 
-/* What is wrong with such a row, as a phrase without any of its content. */
-extern const char *co_csv_verdict_text(CoCsvVerdict verdict);
+/* ---------- of the finder ---------- */
+
+/* The columns of an upload; CSV, with its line end. */
+#define CO_CSV_FIND_HEADER "First Name,Last Name,Company,Domain\n"
+
+/*
+ * What of a name in normal form is the first name: so many bytes of it.  A
+ * blank and the last name follow, or nothing.
+ */
+extern size_t co_csv_first_name(const char *name);
+
+typedef enum CoCsvFindColumn
+{
+	CO_CSV_ASKED_FIRST,			/* those of the upload */
+	CO_CSV_ASKED_LAST,
+	CO_CSV_ASKED_COMPANY,
+	CO_CSV_ASKED_DOMAIN,
+	CO_CSV_FOUND_FULL_NAME,		/* and those of the service */
+	CO_CSV_FOUND_FIRST_NAME,
+	CO_CSV_FOUND_LAST_NAME,
+	CO_CSV_FOUND_DOMAIN,
+	CO_CSV_FOUND_COMPANY,
+	CO_CSV_FOUND_EMAIL,
+	CO_CSV_FOUND_CONFIDENCE,
+	CO_CSV_FOUND_BUSINESS,
+	CO_CSV_FOUND_STATUS,
+	CO_CSV_FOUND_REASON,
+	CO_CSV_FOUND_AT,
+	CO_CSV_FIND_COLUMNS
+} CoCsvFindColumn;
+
+/* As co_csv_map(). */
+extern const char *co_csv_find_map(char *const *header, int count, CoCsvMap *map);
+
+/* A row as an answer; pointers are to fields, NULL where there is none. */
+typedef struct CoCsvPerson
+{
+	/* what was asked, as it was uploaded */
+	const char *asked_first;
+	const char *asked_last;
+	const char *asked_company;
+	const char *asked_domain;
+
+	bool		found;
+	const char *email;			/* never NULL if found */
+	CoTernary	business;
+	const char *first_name;
+	const char *last_name;
+	const char *full_name;
+	const char *domain;
+	const char *company;
+	int			confidence_score;	/* -1: none */
+	int64_t		found_on;		/* microseconds since 1970 UTC, or CO_NO_TIME */
+} CoCsvPerson;
+
+extern CoCsvVerdict co_csv_person(const CoCsvMap *map, char *const *fields,
+								  int count, CoCsvPerson *person);
+
+/* ---------- writing ---------- */
 
 /* How many bytes a field takes in a file, and the field itself. */
 extern size_t co_csv_quoted_length(const char *text, size_t length);

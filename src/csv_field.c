@@ -192,3 +192,26 @@ co_csv_is_cancelled(const char *reason)
 	co_csv_fold_word(reason, word);
 	return strcmp(word, "request_cancelled") == 0 || strcmp(word, "request_canceled") == 0;
 }
+
+const char *
+co_csv_verdict_text(CoCsvVerdict verdict)
+{
+	switch (verdict)
+	{
+		case CO_CSV_ANSWER:
+			break;
+		case CO_CSV_UNDONE:
+			return "not verified, the list was cancelled";
+		case CO_CSV_FEW_FIELDS:
+			return "too few fields";
+		case CO_CSV_NO_ADDRESS:
+			return "no address";
+		case CO_CSV_NO_STATUS:
+			return "no status";
+		case CO_CSV_ODD_STATUS:
+			return "a status that is not understood";
+		case CO_CSV_NO_NAME:
+			return "no name, or no domain or company";
+	}
+	return "answered";
+}

@@ -107,22 +107,3 @@ co_csv_answer(const CoCsvMap *map, char *const *fields, int count,
 	answer->time_taken = co_csv_whole(co_csv_field(map, fields, count, CO_CSV_TIME_TAKEN), INT64_MAX / 1000);
 	return CO_CSV_ANSWER;
 }
-
-const char *
-co_csv_verdict_text(CoCsvVerdict verdict)
-{
-	switch (verdict)
-	{
-		case CO_CSV_ANSWER:
-			break;
-		case CO_CSV_UNDONE:
-			return "not verified, the list was cancelled";
-		case CO_CSV_FEW_FIELDS:
-			return "too few fields";
-		case CO_CSV_NO_ADDRESS:
-			return "no address";
-		case CO_CSV_NO_STATUS:
-			return "no status";
-	}
-	return "answered";
-}

@@ -14,4 +14,8 @@
  */
 extern char *co_find_key(text *name, text *domain);
 
+/* In SQL, what of such a key is the name, and what the domain. */
+#define CO_ASKED_NAME(key)		"split_part(" key ", chr(31), 1)"
+#define CO_ASKED_DOMAIN(key)	"split_part(" key ", chr(31), 2)"
+
 #endif							/* CO_FIND_H */

@@ -136,6 +136,13 @@ utf8_of_jsonb(Datum value)
 	return co_text_to_utf8(text, strlen(text));
 }
 
+/* Has it come in a list? */
+static bool
+is_listed(Datum answer)
+{
+	return DatumGetBool(DirectFunctionCall2(jsonb_exists, answer, CStringGetTextDatum(CO_FIND_LISTED)));
+}
+
 void
 co_person_fill(const Datum *lookup_values, const bool *lookup_nulls,
 			   const char *raw, bool complete, Datum *values, bool *nulls)
@@ -143,6 +150,7 @@ co_person_fill(const Datum *lookup_values, const bool *lookup_nulls,
 	char	   *key = TextDatumGetCString(lookup_values[CO_LOOKUP_KEY]);
 	char	   *separator = strchr(key, CO_FIND_SEPARATOR);
 	bool		found = DatumGetBool(lookup_values[CO_LOOKUP_FOUND]);
+	bool		listed = !lookup_nulls[CO_LOOKUP_ANSWER] && is_listed(lookup_values[CO_LOOKUP_ANSWER]);
 
 	if (separator == NULL)
 		ereport(ERROR,
@@ -157,8 +165,8 @@ co_person_fill(const Datum *lookup_values, const bool *lookup_nulls,
 	values[CO_PERSON_ASKED_DOMAIN] = CStringGetTextDatum(separator + 1);
 	nulls[CO_PERSON_STATUS] = nulls[CO_PERSON_SOURCE] = false;
 	values[CO_PERSON_STATUS] = CStringGetTextDatum(found ? "found" : "not_found");
-	values[CO_PERSON_SOURCE] = CStringGetTextDatum("instant");
-	nulls[CO_PERSON_RAW] = lookup_nulls[CO_LOOKUP_ANSWER];
+	values[CO_PERSON_SOURCE] = CStringGetTextDatum(listed ? "bulk" : "instant");
+	nulls[CO_PERSON_RAW] = listed || lookup_nulls[CO_LOOKUP_ANSWER];
 	values[CO_PERSON_RAW] = lookup_values[CO_LOOKUP_ANSWER];
 	nulls[CO_PERSON_FOUND_AT] = lookup_nulls[CO_LOOKUP_ANSWERED_AT];
 	values[CO_PERSON_FOUND_AT] = lookup_values[CO_LOOKUP_ANSWERED_AT];

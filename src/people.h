@@ -58,6 +58,12 @@ extern const Oid co_lookup_types[CO_LOOKUP_COLUMNS];
 /* The kind under which the finder's answers lie in clearout_lookup_spill. */
 #define CO_FIND_KIND "find"
 
+/*
+ * Member of an answer there that came in a list: then it was put together from
+ * the columns of the result file, and is not what the service gave as a whole.
+ */
+#define CO_FIND_LISTED "clearout_list"
+
 /* Fill a row of clearout_lookups, all columns, from an answer. */
 extern void co_lookup_fill(const char *kind, const char *key,
 						   const CoLookupAnswer *answer, TimestampTz asked_at,

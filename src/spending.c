@@ -447,9 +447,9 @@ co_spending_begin(CoCharge *charge, const char *role, CoEndpointId endpoint)
 }
 
 void
-co_spending_begin_list(CoCharge *charge, const char *role, int price)
+co_spending_begin_list(CoCharge *charge, const char *role, CoService service, int price)
 {
-	begin(charge, role, CO_SERVICE_VERIFY, price);
+	begin(charge, role, service, price);
 }
 
 static void

@@ -75,8 +75,9 @@ extern int64 co_spending_wake_at(void);
 extern void co_spending_begin(CoCharge *charge, const char *role,
 							  CoEndpointId endpoint);
 
-/* Likewise for a list of the bulk API, of so many addresses at a credit each. */
-extern void co_spending_begin_list(CoCharge *charge, const char *role, int price);
+/* Likewise for a list of the bulk API, which costs so much at most. */
+extern void co_spending_begin_list(CoCharge *charge, const char *role, CoService service,
+								   int price);
 
 /* The call was answered and has cost so much; status is for the statistics. */
 extern void co_spending_end(CoCharge *charge, const char *status, int credits);

@@ -455,11 +455,12 @@ take_rows(CoQueueKind kind)
 	CoQueueRow *rows;
 	CoTrouble	trouble;
 	int			count;
+	int			left;
 
 	if (wanted == 0 || (!due && !co_queue_may_have_more(kind)))
 	{
 		if (bulk_wanted > 0)
-			(void) co_bulk_take_over(NULL, 0, true);	/* that was all */
+			(void) co_bulk_take_over(kind, NULL, 0, true);	/* that was all */
 		return;
 	}
 
@@ -471,19 +472,15 @@ take_rows(CoQueueKind kind)
 		queue_retry_at = co_clock() + QUEUE_RETRY;
 		return;
 	}
-	if (kind == CO_QUEUE_VERIFY)
+	left = co_bulk_take_over(kind, rows, count, count < bulk_wanted);
+	if (left < 0)
 	{
-		int			left = co_bulk_take_over(rows, count, count < bulk_wanted);
-
-		if (left < 0)
-		{
-			for (int i = 0; i < count; i++)
-				co_queue_forget(&rows[i]);
-			look_again_later();
-		}
-		count = Max(left, 0);
-		next_due[kind] = Min(next_due[kind], co_bulk_rows_due());
+		for (int i = 0; i < count; i++)
+			co_queue_forget(&rows[i]);
+		look_again_later();
 	}
+	count = Max(left, 0);
+	next_due[kind] = Min(next_due[kind], co_bulk_rows_due(kind));
 	for (int i = 0; i < count; i++)
 	{
 		/* The functions let nothing malformed in; a plain INSERT may. */
@@ -1219,9 +1216,8 @@ look_for_work(bool *waiting)
 {
 	for (int service = 0; service < CO_SERVICE_COUNT; service++)
 		waiting[service] = co_flight_count_of(CO_FLIGHT_WAITING, service) > 0 ||
-			(co_flight_count_of(CO_FLIGHT_QUEUED, service) > 0 && !queue_paused);
-	if (co_bulk_waits() && !queue_paused)
-		waiting[CO_SERVICE_VERIFY] = true;
+			((co_flight_count_of(CO_FLIGHT_QUEUED, service) > 0 || co_bulk_waits(service)) &&
+			 !queue_paused);
 }
 
 /* When is the balance to be asked for? */
@@ -1334,16 +1330,16 @@ start_calls(void)
 /* ---------- lists ---------- */
 
 /*
- * What a list costs is refused for the same causes as single verifications;
- * which ration these calls are counted in is not documented.
+ * What a list costs is refused for the same causes as single calls of its
+ * service; which ration these calls are counted in is not documented.
  */
 static bool
-begin_bulk_call(bool costs, CoTicket *ticket, int64 *when)
+begin_bulk_call(CoService service, bool costs, CoTicket *ticket, int64 *when)
 {
 	int64		now = co_clock();
 
 	*when = now + BULK_PAUSE_LOOK;
-	if (costs && !co_gate_allows(CO_SERVICE_VERIFY, false, now, when))
+	if (costs && !co_gate_allows(service, false, now, when))
 	{
 		*when = Min(*when, now + BULK_PAUSE_LOOK);
 		return false;
@@ -1354,13 +1350,13 @@ begin_bulk_call(bool costs, CoTicket *ticket, int64 *when)
 		return false;
 	}
 	if (costs)
-		co_gate_started(CO_SERVICE_VERIFY, false, ticket->started, (int64) co_request_timeout * 1000);
+		co_gate_started(service, false, ticket->started, (int64) co_request_timeout * 1000);
 	return true;
 }
 
 static void
-end_bulk_call(bool costs, const CoTicket *ticket, const CoOutcome *outcome,
-			  const CoRateHeaders *rate)
+end_bulk_call(CoService service, bool costs, const CoTicket *ticket,
+			  const CoOutcome *outcome, const CoRateHeaders *rate)
 {
 	CoRetryPolicy policy = {co_max_attempts, RETRY_BASE, RETRY_CAP};
 	CoDecision	decision;
@@ -1369,7 +1365,7 @@ end_bulk_call(bool costs, const CoTicket *ticket, const CoOutcome *outcome,
 	if (outcome->fault == CO_FAULT_NONE)
 	{
 		if (costs)
-			co_gate_success(CO_SERVICE_VERIFY, ticket->started);
+			co_gate_success(service, ticket->started);
 		return;
 	}
 	decision = co_retry_decide(outcome, 1, false, co_clock(), 0.0, &policy);
@@ -1377,7 +1373,7 @@ end_bulk_call(bool costs, const CoTicket *ticket, const CoOutcome *outcome,
 		return;
 	/* that a list costs more than there is says nothing about single calls */
 	if ((costs && outcome->code != 1028) || decision.pause == CO_PAUSE_UNAUTHORIZED)
-		co_gate_failure(CO_SERVICE_VERIFY, ticket->started, outcome, &decision);
+		co_gate_failure(service, ticket->started, outcome, &decision);
 }
 
 static void
@@ -1656,7 +1652,8 @@ step_bulk(void)
 		co_bulk_leave(&host);
 	else
 		co_bulk_step(&host);
-	next_due[CO_QUEUE_VERIFY] = Min(next_due[CO_QUEUE_VERIFY], co_bulk_rows_due());
+	for (int kind = 0; kind < CO_QUEUE_KINDS; kind++)
+		next_due[kind] = Min(next_due[kind], co_bulk_rows_due(kind));
 }
 
 /* Has somebody told us something? */

@@ -45,6 +45,34 @@ check_word(const char *word)
 	}
 }
 
+/* Of a name, nothing is lost between its two parts. */
+static void
+check_first_name(const char *name)
+{
+	size_t		first = co_csv_first_name(name);
+
+	if (first > strlen(name) || (name[first] != '\0' && name[first] != ' '))
+		abort();
+}
+
+static void
+check_person(const CoCsvMap *map, char *const *fields, int count)
+{
+	CoCsvPerson person;
+	CoCsvVerdict verdict = co_csv_person(map, fields, count, &person);
+
+	if (co_csv_verdict_text(verdict) == NULL)
+		abort();
+	if (verdict != CO_CSV_ANSWER)
+		return;
+	if ((person.asked_first == NULL && person.asked_last == NULL) ||
+		(person.asked_domain == NULL && person.asked_company == NULL) ||
+		(person.found && person.email == NULL))
+		abort();
+	if (person.asked_first != NULL)
+		check_first_name(person.asked_first);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
@@ -53,7 +81,9 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	size_t		have;
 	int			expected;
 	CoCsvMap	map;
+	CoCsvMap	find_map;
 	bool		mapped = false;
+	bool		find_mapped = false;
 
 	if (size < 2)
 		return 0;
@@ -118,6 +148,10 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 						abort();
 				}
 			}
+			if (!find_mapped)
+				find_mapped = co_csv_find_map(fields, count, &find_map) == NULL;
+			else
+				check_person(&find_map, fields, count);
 			free(mended);
 		}
 		free(copy);

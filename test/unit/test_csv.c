@@ -261,6 +261,105 @@ test_rows(void)
 }
 
 static void
+expect_first(const char *name, const char *first)
+{
+	size_t		length = co_csv_first_name(name);
+
+	CHECK(length == strlen(first) && strncmp(name, first, length) == 0, "%s: %.*s", name, (int) length, name);
+	/* what follows is a blank and the rest, or nothing */
+	CHECK(name[length] == '\0' || (name[length] == ' ' && name[length + 1] != '\0'), "%s: the rest", name);
+}
+
+static void
+test_names(void)
+{
+	expect_first("jane doe", "jane");
+	expect_first("jane van der doe", "jane");
+	expect_first("jane", "jane");
+	expect_first("dr. jane doe", "dr. jane");
+	expect_first("prof. dr. jane van doe", "prof. dr. jane");
+	expect_first("j. r. doe", "j. r.");
+	expect_first("j. r. r.", "j. r.");
+	expect_first("j. doe", "j.");
+	expect_first("dr.", "dr.");
+	expect_first(".", ".");
+	expect_first("", "");
+}
+
+static void
+test_people(void)
+{
+	CoCsvMap	map;
+	CoCsvPerson person;
+	char	   *header[] = {
+		"First Name", "Last Name", "Company", "Domain",
+		"Clearout Finder Full Name", "Clearout Finder First Name", "Clearout Finder Last Name",
+		"Clearout Finder Domain", "Clearout Finder Company", "Clearout Finder Email Address",
+		"Clearout Finder Confidence Score", "Clearout Finder Business Account",
+		"Clearout Finder Status", "Clearout Finder Reason", "Clearout Finder Processed At (UTC)"
+	};
+	char	   *full[] = {
+		"jane", "van doe", NULL, "corp.example", "Jane van Doe", "Jane", "van Doe", "corp.example", "Corp",
+		"jane.doe@corp.example", "83", "Yes", "Found", "Success", "2025-09-01T04:31:20.042Z"
+	};
+	char	   *bare[15] = {"jane", NULL, "corp inc"};
+	char	   *mixed[] = {"\xEF\xBB\xBF" "clearout_finder_status", "DOMAIN", "mine", "Clearout-Finder-Email-Address", "firstname"};
+	char	   *twice[] = {
+		"First Name", "Domain", "Clearout Finder Status", "Clearout Finder Email Address",
+		"First Name", "Domain", "Clearout Finder Status", "Clearout Finder Email Address"
+	};
+
+	CHECK(co_csv_find_map(header, 15, &map) == NULL && map.fields == 15, "usual");
+	for (int i = 0; i < CO_CSV_FIND_COLUMNS; i++)
+		CHECK(map.at[i] == i, "column %d is at %d", i, map.at[i]);
+	CHECK(co_csv_person(&map, full, 15, &person) == CO_CSV_ANSWER, "full");
+	CHECK(person.found && strcmp(person.asked_first, "jane") == 0 && strcmp(person.asked_last, "van doe") == 0 &&
+		  person.asked_company == NULL && strcmp(person.asked_domain, "corp.example") == 0, "what was asked");
+	CHECK(strcmp(person.email, full[9]) == 0 && strcmp(person.full_name, full[4]) == 0 &&
+		  strcmp(person.first_name, full[5]) == 0 && strcmp(person.last_name, full[6]) == 0 &&
+		  strcmp(person.domain, full[7]) == 0 && strcmp(person.company, full[8]) == 0, "texts");
+	CHECK(person.business == CO_TRUE && person.confidence_score == 83 &&
+		  person.found_on == INT64_C(1756701080042000), "the others");
+
+	bare[12] = "Not Found";
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_ANSWER && !person.found && person.email == NULL &&
+		  person.confidence_score == -1 && person.business == CO_NULL && person.found_on == CO_NO_TIME, "not found");
+	CHECK(co_csv_person(&map, bare, 13, &person) == CO_CSV_ANSWER, "the end left out");
+	CHECK(co_csv_person(&map, bare, 12, &person) == CO_CSV_FEW_FIELDS, "too few");
+	CHECK(co_csv_person(&map, bare, 0, &person) == CO_CSV_FEW_FIELDS, "none");
+	bare[13] = "Request cancelled";
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_UNDONE, "cancelled");
+	bare[12] = " FOUND ";
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_NO_ADDRESS, "found, but where?");
+	bare[9] = "x@y.test";
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_ANSWER && person.found, "found is not cancelled");
+	bare[12] = "Brand New";
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_ODD_STATUS, "a word that is not known");
+	bare[12] = " ";
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_NO_STATUS, "no word");
+	bare[12] = "Found";
+	bare[2] = "";
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_NO_NAME, "no company");
+	bare[3] = "corp.example";
+	bare[0] = NULL;
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_NO_NAME, "no name");
+	bare[1] = "doe";
+	CHECK(co_csv_person(&map, bare, 15, &person) == CO_CSV_ANSWER, "a last name alone");
+
+	CHECK(co_csv_find_map(mixed, 5, &map) == NULL, "mixed");
+	CHECK(map.at[CO_CSV_FOUND_STATUS] == 0 && map.at[CO_CSV_ASKED_DOMAIN] == 1 && map.at[CO_CSV_FOUND_EMAIL] == 3 &&
+		  map.at[CO_CSV_ASKED_FIRST] == 4, "mixed places");
+	CHECK(co_csv_find_map(twice, 8, &map) == NULL && map.at[CO_CSV_ASKED_FIRST] == 0 && map.at[CO_CSV_ASKED_DOMAIN] == 1 &&
+		  map.at[CO_CSV_FOUND_STATUS] == 6 && map.at[CO_CSV_FOUND_EMAIL] == 7, "twice: ours in front, theirs behind");
+	CHECK(co_csv_find_map(header, 12, &map) != NULL, "no status");
+	CHECK(co_csv_find_map(header + 1, 14, &map) != NULL, "not what was uploaded");
+	CHECK(co_csv_find_map(mixed, 3, &map) != NULL, "no address");
+	CHECK(co_csv_map(header, 15, &map) != NULL && co_csv_find_map(usual, 16, &map) != NULL, "each its own");
+	for (int verdict = CO_CSV_ANSWER; verdict <= CO_CSV_NO_NAME; verdict++)
+		CHECK(co_csv_verdict_text((CoCsvVerdict) verdict) != NULL, "a text for %d", verdict);
+}
+
+static void
 expect_quote(const char *text, const char *expected)
 {
 	char		out[100];
@@ -288,6 +387,8 @@ main(void)
 	test_mend();
 	test_columns();
 	test_rows();
+	test_names();
+	test_people();
 	test_quotes();
 	return check_done();
 }
