@@ -5,7 +5,8 @@
  * A list takes minutes to hours.  Whoever waits for it must not hold back
  * vacuum meanwhile: so each look at the job is a transaction of its own, and
  * nothing is held in between, which only a procedure outside of a transaction
- * block can do.
+ * block can do.  Such a procedure cannot have its search_path set in its
+ * definition either, so each look does it.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -21,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
+#include "bulk_spool.h"
 #include "compat.h"
 #include "error.h"
 #include "transaction.h"
@@ -96,7 +98,7 @@ look(FunctionCallInfo fcinfo, int64 job, bool show)
 	bool		finished;
 
 	co_catalog_of_function(fcinfo, &catalog);
-	if (co_execute(&catalog, &look_at_job, &value, " ") == 0)
+	if (co_bulk_execute(&catalog, &look_at_job, &value, " ") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no bulk job %lld", (long long) job),

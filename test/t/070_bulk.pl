@@ -177,6 +177,11 @@ subtest 'waiting' => sub {
 	is(sqlstate($node, q{BEGIN; CALL clearout_wait(1)}), '2D000', 'not in a transaction block');
 	is(sqlstate($node, q{DO $$ DECLARE j bigint; BEGIN j := clearout_bulk_verify(ARRAY['uncommitted@x.test']); CALL clearout_wait(j); END $$}), '55000', 'not before the commit');
 	is(sqlstate($node, q{CALL clearout_wait(1, every => '-1s')}), '22023', 'no negative interval');
+	# it looks as the owner of the tables: no operator of the caller's
+	sql(q{CREATE ROLE waiter; SELECT clearout_grant('waiter', 'enqueue'); CREATE SCHEMA trap AUTHORIZATION waiter; SET ROLE waiter;
+		CREATE FUNCTION trap.equal(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'caught %', current_user; END $$;
+		CREATE OPERATOR trap.= (FUNCTION = trap.equal, LEFTARG = bigint, RIGHTARG = bigint)});
+	like(error_of($node, q{SET ROLE waiter; SET search_path = trap, pg_catalog; CALL public.clearout_wait(1)}), qr/^\S+ NOTICE:.*bulk job 1: done/, 'no search_path leads astray');
 	$api->config(bulk_speed => 0);
 	my $job = verify(q{ARRAY['waited-1@x.test', 'waited-2@x.test']});
 	is(sqlstate($node, qq{CALL clearout_wait($job, timeout => '0.2s')}), 'VC006', 'its timeout');
