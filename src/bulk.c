@@ -320,7 +320,10 @@ look_at_tables(const CoBulkHost *host)
 
 		for (int j = 0; j < count && !found; j++)
 			found = parts[j].job == active[i]->part.job && parts[j].part == active[i]->part.part;
-		if (!found)
+
+		/* there may be more than were read: then what has begun goes on */
+		if (!found && (count < ACTIVE_MAX ||
+					   (active[i]->part.state == CO_PART_SPOOLED && active[i]->transfer == NULL)))
 			drop_active(host, i);
 	}
 	for (int j = 0; j < count; j++)
@@ -333,7 +336,10 @@ look_at_tables(const CoBulkHost *host)
 				a = active[i];
 		}
 		if (a == NULL)
-			active[active_count++] = co_active_make(&parts[j]);
+		{
+			if (active_count < ACTIVE_MAX)
+				active[active_count++] = co_active_make(&parts[j]);
+		}
 		else
 		{
 			if (a->part.cancelled != parts[j].cancelled || a->due == INT64_MAX)

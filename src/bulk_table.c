@@ -105,13 +105,18 @@ text_column(uint64 row, int number, char *copy, size_t size)
 	" j.kind, j.optimize, j.remove_list, j.from_queue, j.cancelled_at IS NOT NULL, j.created_at," \
 	" j.requested_by::text"
 
+/*
+ * Whatever has begun, and then one of each kind and role after the other: whose
+ * lists wait for credits, a budget or their turn must not hold up all others.
+ */
 static const Oid load_types[] = {INT8OID, INT4OID};
 static CoStatement load_parts =
 {CO_TABLE_JOBS, "SELECT " PART_COLUMNS " FROM %s.clearout_parts AS p"
 	" JOIN %s.clearout_jobs_data AS j USING (job)"
 	" WHERE p.state NOT IN ('done', 'failed', 'cancelled') AND j.origin = $1"
 	" AND (NOT p.held OR j.cancelled_at IS NOT NULL)"
-	" ORDER BY p.job, p.part LIMIT $2", 2, load_types, NULL, ""};
+	" ORDER BY p.state = 'spooled', row_number() OVER (PARTITION BY p.state = 'spooled', j.kind, j.requested_by"
+	" ORDER BY p.job, p.part), p.job, p.part LIMIT $2", 2, load_types, NULL, ""};
 
 static CoStatement next_removal =
 {CO_TABLE_JOBS, "SELECT " PART_COLUMNS " FROM %s.clearout_parts AS p"

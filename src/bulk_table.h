@@ -70,8 +70,8 @@ typedef struct CoPart
 } CoPart;
 
 /*
- * Parts that are not finished, the oldest first, of this database and not
- * held; palloc'd.
+ * Parts that are not finished, of this database and not held; palloc'd.  First
+ * those that have begun, then the oldest, of all kinds and roles in turn.
  */
 extern bool co_bulk_load(int max, CoPart **parts, int *count, CoTrouble *trouble);
 

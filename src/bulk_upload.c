@@ -138,6 +138,7 @@ co_upload_begin(const CoBulkHost *host, CoActive *a)
 		next = a->part;
 		next.state = CO_PART_SPOOLED;
 		next.file_name[0] = '\0';
+		next.uploaded_at = 0;
 		(void) co_active_save(a, &next);
 	}
 	a->due = co_clock() + CO_SECOND;

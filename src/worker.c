@@ -1371,8 +1371,12 @@ end_bulk_call(CoService service, bool costs, const CoTicket *ticket,
 	decision = co_retry_decide(outcome, 1, false, co_clock(), 0.0, &policy);
 	if (decision.action == CO_ACTION_WINDOW)
 		return;
-	/* that a list costs more than there is says nothing about single calls */
-	if ((costs && outcome->code != 1028) || decision.pause == CO_PAUSE_UNAUTHORIZED)
+	/*
+	 * That a list costs more than there is, or that there are too many of
+	 * them, says nothing about single calls.
+	 */
+	if ((costs && outcome->code != 1028 && outcome->code != 1001 && outcome->code != 1083) ||
+		decision.pause == CO_PAUSE_UNAUTHORIZED)
 		co_gate_failure(service, ticket->started, outcome, &decision);
 }
 
