@@ -7,6 +7,7 @@
 
 #include "access/xact.h"
 #include "common/int.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #include "arguments.h"
@@ -15,17 +16,42 @@
 #include "guc.h"
 #include "words.h"
 
+/* Are the database's bytes UTF-8?  Or nobody knows, and address.c tells. */
+static bool
+is_utf8(void)
+{
+	int			encoding = GetDatabaseEncoding();
+
+	return encoding == PG_UTF8 || encoding == PG_SQL_ASCII;
+}
+
+/* Write the normal form in UTF-8 to a buffer of CO_ADDRESS_MAX + 1 bytes. */
+static CoAddressError
+normalize(text *email, char *normal)
+{
+	const char *utf8 = VARDATA_ANY(email);
+	size_t		length = VARSIZE_ANY_EXHDR(email);
+	CoAddressError error;
+
+	if (!is_utf8())
+	{
+		utf8 = co_text_to_utf8(utf8, length);
+		length = strlen(utf8);
+	}
+	error = co_address_normalize(utf8, length, normal, CO_ADDRESS_MAX + 1);
+	if (error == CO_ADDRESS_NO_MEMORY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	return error;
+}
+
 char *
 co_normalize_argument(text *email, CoAddressError *error)
 {
 	char		normal[CO_ADDRESS_MAX + 1];
-	char	   *utf8 = co_text_to_utf8(VARDATA_ANY(email), VARSIZE_ANY_EXHDR(email));
 
-	*error = co_address_normalize(utf8, strlen(utf8), normal, sizeof(normal));
-	if (*error == CO_ADDRESS_NO_MEMORY)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+	*error = normalize(email, normal);
 
 	/* The local part comes from the input, so every character converts back. */
 	return *error == CO_ADDRESS_OK ? co_text_from_utf8(normal) : NULL;
@@ -129,4 +155,22 @@ co_key_argument(text *email, CoAddressError *error)
 	if (key == NULL && !co_precheck)
 		key = key_of_malformed(email);
 	return key;
+}
+
+int
+co_key_write(text *email, char *key, CoAddressError *error)
+{
+	char	   *other;
+
+	if (is_utf8())
+	{
+		*error = normalize(email, key);
+		if (*error == CO_ADDRESS_OK)
+			return strlen(key);
+	}
+	other = co_key_argument(email, error);
+	if (other == NULL)
+		return -1;
+	strcpy(key, other);
+	return strlen(key);
 }

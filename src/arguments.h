@@ -33,6 +33,9 @@ extern char *co_normalize_argument(text *email, CoAddressError *error);
  * asked (clearout.precheck). */
 extern char *co_key_argument(text *email, CoAddressError *error);
 
+/* The same into a buffer of CO_KEY_SIZE bytes; its length, or -1. */
+extern int	co_key_write(text *email, char *key, CoAddressError *error);
+
 /* An interval argument as microseconds; months count 30 days. */
 extern int64 co_interval_argument(const Interval *interval, const char *name);
 

@@ -239,21 +239,15 @@ require_writable(const char *function)
 	PreventCommandDuringRecovery(function);
 }
 
-static int
-compare_keys(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 /* The same by the executor, where the owner has changed the table. */
 static uint64
-insert_keys(const CoCatalog *catalog, char **keys, int count, const CoEnqueue *enqueue)
+insert_keys(const CoCatalog *catalog, const CoKey *keys, int count, const CoEnqueue *enqueue)
 {
 	Datum	   *elements = MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(Datum));
 	Datum		values[5];
 
 	for (int i = 0; i < count; i++)
-		elements[i] = CStringGetTextDatum(keys[i]);
+		elements[i] = PointerGetDatum(keys[i].text);
 	values[0] = PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
 	values[1] = Int32GetDatum(enqueue->priority);
 	values[2] = name_of(enqueue->requester);
@@ -262,50 +256,63 @@ insert_keys(const CoCatalog *catalog, char **keys, int count, const CoEnqueue *e
 	return co_execute_as_owner(catalog, &enqueue_addresses, values, "     ");
 }
 
-bool
-co_enqueue_unanswered(const CoCatalog *catalog, const char *key, const CoEnqueue *enqueue)
+static uint64
+put_keys(const CoCatalog *catalog, const CoKey *keys, int count, const CoEnqueue *enqueue)
 {
-	char	   *keys[] = {(char *) key};
 	uint64		written;
 
-	if (!co_put(catalog, keys, 1, enqueue, &written))
-		written = insert_keys(catalog, keys, 1, enqueue);
-	return written > 0;
+	if (!co_put(catalog, keys, count, enqueue, &written))
+		written = insert_keys(catalog, keys, count, enqueue);
+	return written;
 }
 
 bool
-co_enqueue_key(const CoCatalog *catalog, const char *key, const CoEnqueue *enqueue)
+co_enqueue_unanswered(const CoCatalog *catalog, const char *key, const CoEnqueue *enqueue)
+{
+	CoKey		one = {0, co_key_text(key)};
+
+	return put_keys(catalog, &one, 1, enqueue) > 0;
+}
+
+/*
+ * From so many look-ups on, a transaction keeps the locks that they take.  A
+ * rollback to a savepoint may take them away, so this is done time and again.
+ */
+#define LOOKUPS_UNTIL_KEPT 64
+
+void
+co_enqueue_before_lookup(const CoCatalog *catalog)
+{
+	static TimestampTz transaction;	/* the one that was counted */
+	static int	count;
+
+	if (transaction != GetCurrentTransactionStartTimestamp())
+	{
+		transaction = GetCurrentTransactionStartTimestamp();
+		count = 0;
+	}
+	if (++count % LOOKUPS_UNTIL_KEPT == 0)
+		co_lookup_keep_locks(catalog);
+}
+
+static bool
+enqueue_key(const CoCatalog *catalog, const char *key, const CoEnqueue *enqueue)
 {
 	CoRow		row;
 
+	co_enqueue_before_lookup(catalog);
 	return !co_lookup(catalog, key, &enqueue->accepts, &row, NULL) &&
 		co_enqueue_unanswered(catalog, key, enqueue);
 }
 
-/*
- * In the order of the keys, and so of the index, which is faster; equal ones
- * then lie side by side.
- */
+/* In the order of the keys, and so of the index, which is faster. */
 uint64
-co_enqueue_keys(const CoCatalog *catalog, char **keys, int count, const CoEnqueue *enqueue)
+co_enqueue_keys(const CoCatalog *catalog, CoKeys *keys, const CoEnqueue *enqueue)
 {
-	int			distinct = 0;
-	uint64		written;
-
-	if (count == 0)
-		return 0;
-	qsort(keys, count, sizeof(char *), compare_keys);
-	for (int i = 0; i < count; i++)
-	{
-		if (i == 0 || strcmp(keys[i], keys[distinct - 1]) != 0)
-			keys[distinct++] = keys[i];
-	}
-	count = co_lookup_remove_fresh(catalog, keys, distinct, &enqueue->accepts);
-	if (count == 0)
-		return 0;
-	if (!co_put(catalog, keys, count, enqueue, &written))
-		written = insert_keys(catalog, keys, count, enqueue);
-	return written;
+	co_keys_sort(keys);
+	if (keys->count > 0)
+		co_lookup_remove_fresh(catalog, keys, &enqueue->accepts);
+	return keys->count == 0 ? 0 : put_keys(catalog, keys->key, keys->count, enqueue);
 }
 
 Datum
@@ -328,7 +335,7 @@ clearout_enqueue(PG_FUNCTION_ARGS)
 	enqueue.requester = GetUserId();
 	enqueue.accepts = co_accepted_ages(NULL);
 	co_catalog_of_function(fcinfo, &catalog);
-	PG_RETURN_BOOL(co_enqueue_key(&catalog, key, &enqueue));
+	PG_RETURN_BOOL(enqueue_key(&catalog, key, &enqueue));
 }
 
 Datum
@@ -336,34 +343,31 @@ clearout_enqueue_array(PG_FUNCTION_ARGS)
 {
 	CoEnqueue	enqueue;
 	CoCatalog	catalog;
-	Datum	   *elements;
-	bool	   *nulls;
-	char	  **keys;
-	int			count;
-	int			key_count = 0;
+	CoKeys	   *keys;
+	ArrayIterator emails;
+	Datum		email;
+	bool		isnull;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	enqueue.priority = priority_argument(fcinfo, 1);
 	require_writable("clearout_enqueue()");
 
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &count);
-	keys = MemoryContextAllocHuge(CurrentMemoryContext, Max(count, 1) * sizeof(char *));
-	for (int i = 0; i < count; i++)
+	keys = co_keys_create();
+	emails = array_create_iterator(PG_GETARG_ARRAYTYPE_P(0), 0, NULL);
+	while (array_iterate(emails, &email, &isnull))
 	{
 		CoAddressError error;
-		char	   *key = nulls[i] ? NULL :
-			co_key_argument(DatumGetTextPP(elements[i]), &error);
 
-		if (key != NULL)
-			keys[key_count++] = key;
+		if (!isnull)
+			(void) co_keys_add(keys, DatumGetTextPP(email), &error);
 	}
+	array_free_iterator(emails);
 
 	enqueue.requester = GetUserId();
 	enqueue.accepts = co_accepted_ages(NULL);
 	co_catalog_of_function(fcinfo, &catalog);
-	PG_RETURN_INT64((int64) co_enqueue_keys(&catalog, keys, key_count, &enqueue));
+	PG_RETURN_INT64((int64) co_enqueue_keys(&catalog, keys, &enqueue));
 }
 
 Datum

@@ -7,6 +7,7 @@
 #define CO_ENQUEUE_H
 
 #include "catalog.h"
+#include "keys.h"
 #include "slots.h"
 #include "transaction.h"
 
@@ -19,19 +20,22 @@ typedef struct CoEnqueue
 } CoEnqueue;
 
 /*
- * Have this address (in normal form) verified some time after the commit.
- * False if that is needless: a fresh answer is stored, or it waits already.
+ * Have this address (in normal form) verified some time after the commit; the
+ * caller has looked, no fresh answer is stored.  False if that is needless: it
+ * waits already.
  */
-extern bool co_enqueue_key(const CoCatalog *catalog, const char *key,
-						   const CoEnqueue *enqueue);
-
-/* The same where the caller has looked: no fresh answer is stored. */
 extern bool co_enqueue_unanswered(const CoCatalog *catalog, const char *key,
 								  const CoEnqueue *enqueue);
 
-/* The same for many, which are sorted; returns how many were put in. */
-extern uint64 co_enqueue_keys(const CoCatalog *catalog, char **keys, int count,
+/*
+ * The same for many, which are sorted here, and but for those that a fresh
+ * answer is stored for; returns how many were put in.
+ */
+extern uint64 co_enqueue_keys(const CoCatalog *catalog, CoKeys *keys,
 							  const CoEnqueue *enqueue);
+
+/* To be called before each look-up whose address may go into the queue. */
+extern void co_enqueue_before_lookup(const CoCatalog *catalog);
 
 /*
  * Run one statement of ours as the owner of its table, out of reach of the

@@ -29,8 +29,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "lookup.h"
+#include "walk.h"
 
 const Oid	co_column_types[CO_STORED_COLUMNS] = {
 	TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID,
@@ -116,25 +116,6 @@ show_attempt(CoRow *row)
 		row->isnull[unsaid[i]] = true;
 }
 
-/*
- * Will this index do: a plain btree on the address alone, in its own order?
- *
- * Whatever the table's owner has put into an index (a predicate, an
- * expression, an operator class) must not run here: we may be a superuser.
- * So nothing of it is loaded, only whether it is there.
- */
-bool
-co_is_email_index(Relation index, AttrNumber email)
-{
-	return index->rd_rel->relam == BTREE_AM_OID &&
-		index->rd_index->indisvalid &&
-		index->rd_index->indnkeyatts == 1 &&
-		index->rd_index->indkey.values[0] == email &&
-		index->rd_opfamily[0] == TEXT_BTREE_FAM_OID &&
-		index->rd_indcollation[0] == C_COLLATION_OID &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
-}
-
 /* Open the index to use; NULL if somebody has it locked against readers. */
 static Relation
 open_email_index(Relation table)
@@ -199,11 +180,7 @@ typedef struct Look
 	Relation	table;			/* NULL: there is nothing to be found */
 	Relation	index;
 	Snapshot	snapshot;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-	Datum	   *value;			/* of a whole row, columns of others included */
-	bool	   *isnull;
-	MemoryContext context;		/* of all these; an index scan allocates later too */
+	CoWalk		walk;
 } Look;
 
 /*
@@ -211,7 +188,7 @@ typedef struct Look
  * locked against readers.
  */
 static void
-begin_look(Look *look, Oid table_id, bool mostly_empty, bool *locked)
+begin_look(Look *look, Oid table_id, bool mostly_empty, bool many, bool *locked)
 {
 	Relation	table = table_open(table_id, NoLock);
 
@@ -234,21 +211,7 @@ begin_look(Look *look, Oid table_id, bool mostly_empty, bool *locked)
 	}
 	look->table = table;
 	look->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	look->slot = table_slot_create(table, NULL);
-	look->scan = co_index_beginscan(table, look->index, look->snapshot, 1);
-	look->value = palloc(RelationGetNumberOfAttributes(table) * sizeof(Datum));
-	look->isnull = palloc(RelationGetNumberOfAttributes(table) * sizeof(bool));
-	look->context = CurrentMemoryContext;
-}
-
-static bool
-next_row(Look *look)
-{
-	MemoryContext old = MemoryContextSwitchTo(look->context);
-	bool		found = index_getnext_slot(look->scan, ForwardScanDirection, look->slot);
-
-	MemoryContextSwitchTo(old);
-	return found;
+	co_walk_begin(&look->walk, table, look->index, look->snapshot, many);
 }
 
 static void
@@ -256,41 +219,44 @@ end_look(Look *look)
 {
 	if (look->table == NULL)
 		return;
-	index_endscan(look->scan);
-	ExecDropSingleTupleTableSlot(look->slot);
-	pfree(look->value);
-	pfree(look->isnull);
+	co_walk_end(&look->walk);
 	UnregisterSnapshot(look->snapshot);
 	index_close(look->index, AccessShareLock);
 	table_close(look->table, NoLock);
 }
 
+/* A copy of the row that was found: it must outlive the buffer pin. */
+static void
+copy_row(Look *look, CoRow *row)
+{
+	int			columns = RelationGetNumberOfAttributes(look->table);
+	Datum	   *value = palloc(columns * sizeof(Datum));
+	bool	   *isnull = palloc(columns * sizeof(bool));
+
+	heap_deform_tuple(ExecCopySlotHeapTuple(look->walk.slot), look->table->rd_att,
+					  value, isnull);
+	memcpy(row->value, value, sizeof(row->value));
+	memcpy(row->isnull, isnull, sizeof(row->isnull));
+	pfree(value);
+	pfree(isnull);
+}
+
 /* The freshest acceptable row of the table, in the current memory context. */
 static Found
-look_for(Look *look, const char *key, const CoFreshness *accepts, CoRow *best)
+look_for(Look *look, text *key, const CoFreshness *accepts, CoRow *best)
 {
-	ScanKeyData scankey;
 	Found		found = FOUND_NOTHING;
 	TimestampTz found_age = DT_NOBEGIN;
 
 	if (look->table == NULL)
 		return FOUND_NOTHING;
-	ScanKeyInit(&scankey, 1, BTEqualStrategyNumber, F_TEXTEQ,
-				CStringGetTextDatum(key));
-	scankey.sk_collation = C_COLLATION_OID;
-
-	index_rescan(look->scan, &scankey, 1, NULL, 0);
-	while (next_row(look))
+	for (bool more = co_walk_to(&look->walk, key); more; more = co_walk_on(&look->walk, key))
 	{
 		CoRow		row;
 		Found		fresh;
 		TimestampTz age;
 
-		/* A copy: it must outlive the buffer pin. */
-		heap_deform_tuple(ExecCopySlotHeapTuple(look->slot), look->table->rd_att,
-						  look->value, look->isnull);
-		memcpy(row.value, look->value, sizeof(row.value));
-		memcpy(row.isnull, look->isnull, sizeof(row.isnull));
+		copy_row(look, &row);
 		fresh = freshness(&row, accepts);
 		if (fresh == FOUND_NOTHING)
 			continue;
@@ -307,11 +273,30 @@ look_for(Look *look, const char *key, const CoFreshness *accepts, CoRow *best)
 	return found;
 }
 
+/* Has the table an acceptable row? */
+static bool
+has_fresh(Look *look, text *key, const CoFreshness *accepts)
+{
+	for (bool more = co_walk_to(&look->walk, key); more; more = co_walk_on(&look->walk, key))
+	{
+		TupleTableSlot *slot = look->walk.slot;
+		CoRow		row;
+
+		slot_getsomeattrs(slot, CO_STORED_COLUMNS);
+		memcpy(row.value, slot->tts_values, sizeof(row.value));
+		memcpy(row.isnull, slot->tts_isnull, sizeof(row.isnull));
+		if (freshness(&row, accepts) != FOUND_NOTHING)
+			return true;
+	}
+	return false;
+}
+
 bool
 co_lookup(const CoCatalog *catalog, const char *key,
 				const CoFreshness *accepts, CoRow *row, bool *locked)
 {
 	const Oid	tables[] = {catalog->results, catalog->spill};
+	text	   *text_key = cstring_to_text(key);
 	bool		any_locked = false;
 	Found		found = FOUND_NOTHING;
 	Look		look;
@@ -328,8 +313,8 @@ co_lookup(const CoCatalog *catalog, const char *key,
 			any_locked = true;
 			continue;
 		}
-		begin_look(&look, tables[i], tables[i] == catalog->spill, &any_locked);
-		found = look_for(&look, key, accepts, row);
+		begin_look(&look, tables[i], tables[i] == catalog->spill, false, &any_locked);
+		found = look_for(&look, text_key, accepts, row);
 		end_look(&look);
 		UnlockRelationOid(tables[i], AccessShareLock);
 	}
@@ -338,13 +323,10 @@ co_lookup(const CoCatalog *catalog, const char *key,
 	return found != FOUND_NOTHING;
 }
 
-int
-co_lookup_remove_fresh(const CoCatalog *catalog, char **keys, int count,
-					   const CoFreshness *accepts)
+void
+co_lookup_remove_fresh(const CoCatalog *catalog, CoKeys *keys, const CoFreshness *accepts)
 {
 	const Oid	tables[] = {catalog->results, catalog->spill};
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "clearout look-up",
-												  ALLOCSET_DEFAULT_SIZES);
 
 	for (int i = 0; i < lengthof(tables); i++)
 	{
@@ -354,23 +336,38 @@ co_lookup_remove_fresh(const CoCatalog *catalog, char **keys, int count,
 
 		if (!OidIsValid(tables[i]) || !ConditionalLockRelationOid(tables[i], AccessShareLock))
 			continue;
-		begin_look(&look, tables[i], true, &locked);
-		for (int k = 0; look.table != NULL && k < count; k++)
+		begin_look(&look, tables[i], true, true, &locked);
+		for (int k = 0; look.table != NULL && k < keys->count; k++)
 		{
-			MemoryContext old = MemoryContextSwitchTo(scratch);
-			CoRow		row;
-
-			if (look_for(&look, keys[k], accepts, &row) == FOUND_NOTHING)
-				keys[left++] = keys[k];
-			MemoryContextSwitchTo(old);
-			MemoryContextReset(scratch);
+			if (!has_fresh(&look, keys->key[k].text, accepts))
+				keys->key[left++] = keys->key[k];
 			CHECK_FOR_INTERRUPTS();
 		}
 		if (look.table != NULL)
-			count = left;
+			keys->count = left;
 		end_look(&look);
 		UnlockRelationOid(tables[i], AccessShareLock);
 	}
-	MemoryContextDelete(scratch);
-	return count;
+}
+
+void
+co_lookup_keep_locks(const CoCatalog *catalog)
+{
+	const Oid	tables[] = {catalog->results, catalog->spill};
+
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		Relation	table;
+		List	   *indexes;
+		ListCell   *cell;
+
+		if (!OidIsValid(tables[i]) || !ConditionalLockRelationOid(tables[i], AccessShareLock))
+			continue;
+		table = table_open(tables[i], NoLock);
+		indexes = RelationGetIndexList(table);
+		foreach(cell, indexes)
+			(void) ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock);
+		list_free(indexes);
+		table_close(table, NoLock);
+	}
 }

@@ -9,6 +9,7 @@
 #include "utils/relcache.h"
 
 #include "catalog.h"
+#include "keys.h"
 #include "row.h"
 #include "slots.h"
 
@@ -25,13 +26,17 @@ extern bool co_lookup(const CoCatalog *catalog, const char *key,
 							bool *locked);
 
 /*
- * Leave only those of the keys for which no fresh answer is stored; returns how
- * many these are.  A table that is locked against readers is passed over.
+ * Leave only those of the keys, which are sorted, for which no fresh answer is
+ * stored.  A table that is locked against readers is passed over.
  */
-extern int	co_lookup_remove_fresh(const CoCatalog *catalog, char **keys, int count,
+extern void co_lookup_remove_fresh(const CoCatalog *catalog, CoKeys *keys,
 								   const CoFreshness *accepts);
 
-/* Is this a plain index on the column "email" alone, in its own order? */
-extern bool co_is_email_index(Relation index, AttrNumber email);
+/*
+ * For somebody who looks up many, one by one: keep the locks for reading until
+ * the end of the transaction, as a query does, since to take and release them
+ * each time costs more than the look-up.
+ */
+extern void co_lookup_keep_locks(const CoCatalog *catalog);
 
 #endif							/* CO_LOOKUP_H */

@@ -8,475 +8,377 @@
  * table is done here: a number from the sequence, the row, its index entries,
  * and the note to the worker.
  *
- * That is right for the table as the extension makes it.  Its owner may have
- * added triggers, rules, constraints or indexes on expressions; whatever is
- * not known here is left to the executor.
+ * That is right for the table as the extension makes it; queueshape.c tells.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/index.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
-#include "lookup.h"
 #include "put.h"
 #include "queue.h"
-
-/* Columns of clearout_queue, counted from 0. */
-typedef enum Column
-{
-	COL_PRIORITY,
-	COL_ID,
-	COL_EMAIL,
-	COL_ACCEPTS_SINCE,
-	COL_REQUESTED_BY,
-	COL_ENQUEUED_AT,
-	COL_ORIGIN,
-	COL_ATTEMPTS,
-	COL_NEXT_ATTEMPT_AT,
-	COL_MAYBE_PAID,
-	COL_FAILED_AT,
-	COL_LAST_ERROR,
-	COL_NAME,
-	COL_DOMAIN,
-	COL_QUEUE_ID,
-	COL_SOUGHT_SINCE,
-	COLUMNS
-} Column;
-
-static const Oid column_types[COLUMNS] = {
-	INT4OID, INT8OID, TEXTOID, TIMESTAMPTZOID, NAMEOID, TIMESTAMPTZOID,
-	INT8OID, INT4OID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, TEXTOID,
-	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID
-};
-static const char *const column_names[COLUMNS] = {
-	"priority", "id", "email", "accepts_since", "requested_by", "enqueued_at",
-	"origin", "attempts", "next_attempt_at", "maybe_paid", "failed_at", "last_error",
-	"name", "domain", "queue_id", "sought_since"
-};
+#include "queueshape.h"
+#include "walk.h"
 
 /* Rows that are written together. */
-#define GROUP 500
+#define BATCH 500
 
-/* ---------- is the table as we know it? ---------- */
-
-/* Is nothing known of it yet when a row comes? */
-static bool
-is_left_null(Column column)
-{
-	return column == COL_NEXT_ATTEMPT_AT || column >= COL_FAILED_AT;
-}
-
-static bool
-has_known_columns(Relation queue)
-{
-	TupleDesc	columns = RelationGetDescr(queue);
-
-	if (columns->natts != COLUMNS)
-		return false;
-	for (int i = 0; i < COLUMNS; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(columns, i);
-
-		if (attribute->atttypid != column_types[i] || attribute->atttypmod != -1 ||
-			attribute->attgenerated != '\0' || (attribute->attnotnull && is_left_null(i)) ||
-			strcmp(NameStr(attribute->attname), column_names[i]) != 0)
-			return false;
-	}
-	for (int i = 0; columns->constr != NULL && i < columns->constr->num_check; i++)
-	{
-		const char *name = columns->constr->check[i].ccname;
-
-		if (strcmp(name, "clearout_queue_priority_check") != 0 &&
-			strcmp(name, "clearout_queue_kind_check") != 0)
-			return false;
-	}
-	return true;
-}
-
-/* The statement trigger that notes rows; we do that ourselves. */
-static bool
-has_known_triggers(Relation queue)
-{
-	TriggerDesc *triggers = queue->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		const Trigger *trigger = &triggers->triggers[i];
-
-		if (TRIGGER_FOR_INSERT(trigger->tgtype) &&
-			strcmp(trigger->tgname, "clearout_queue_note") != 0)
-			return false;
-	}
-	return true;
-}
-
-/* Anything in a predicate but "column IS NULL" may be somebody's function. */
-static bool
-is_more_than_null_tests(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (!IsA(node, List) && !IsA(node, BoolExpr) && !IsA(node, NullTest) && !IsA(node, Var))
-		return true;
-	return expression_tree_walker(node, is_more_than_null_tests, context);
-}
-
-/* An index on rows without an address takes none of ours. */
-static bool
-is_of_people(const IndexInfo *info)
-{
-	ListCell   *cell;
-
-	foreach(cell, info->ii_Predicate)
-	{
-		NullTest   *test = lfirst(cell);
-
-		if (IsA(test, NullTest) && test->nulltesttype == IS_NULL && IsA(test->arg, Var) &&
-			((Var *) test->arg)->varattno == COL_EMAIL + 1)
-			return true;
-	}
-	return false;
-}
-
-static bool
-has_known_indexes(const ResultRelInfo *target)
-{
-	for (int i = 0; i < target->ri_NumIndices; i++)
-	{
-		IndexInfo  *info = target->ri_IndexRelationInfo[i];
-
-		if ((info->ii_Expressions != NIL && !is_of_people(info)) ||
-			info->ii_ExclusionOps != NULL ||
-			!target->ri_IndexRelationDescs[i]->rd_index->indimmediate ||
-			is_more_than_null_tests((Node *) info->ii_Predicate, NULL))
-			return false;
-	}
-	return true;
-}
-
-static bool
-is_known(Relation queue)
-{
-	return queue->rd_rel->relkind == RELKIND_RELATION && queue->rd_rules == NULL &&
-		!queue->rd_rel->relrowsecurity && !queue->rd_rel->relispartition &&
-		has_known_columns(queue) && has_known_triggers(queue);
-}
-
-/* ---------- what waits already ---------- */
-
-typedef struct Waiting
-{
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-	int64		origin;
-	bool		many;			/* keys in order are asked about */
-	bool		begun;			/* when many: the scan stands somewhere ... */
-	bool		ended;			/* ... behind the last row, or on one in slot */
-} Waiting;
+/* ---------- numbers ---------- */
 
 /*
- * What is committed now, and what we have written ourselves, this very command
- * included: of equal addresses in one load, one row is enough.
+ * The sequence counts in steps, so that the numbers in between are ours as
+ * well.  They are used up within the transaction: what it notes for the worker
+ * (see co_queue_note()) is the first of them that it got, and no other
+ * transaction's rows come later with lower numbers than that.
  */
-static void
-begin_waiting(Waiting *waiting, Relation queue, Relation index, bool many)
+static struct
 {
-	memset(waiting, 0, sizeof(*waiting));
-	waiting->origin = co_queue_origin();
-	waiting->many = many;
-	waiting->slot = table_slot_create(queue, NULL);
-	waiting->scan = co_index_beginscan(queue, index, SnapshotSelf, 1);
-}
+	Oid			sequence;
+	int64		next;
+	int64		left;
+}			numbers;
 
 static void
-next_waiting(Waiting *waiting)
+forget_numbers_at_end(XactEvent event, void *argument)
 {
-	waiting->ended = !index_getnext_slot(waiting->scan, ForwardScanDirection, waiting->slot);
-	if (!waiting->ended)
-		slot_getallattrs(waiting->slot);
+	(void) argument;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		numbers.left = 0;
 }
 
-/* How does the row in the slot compare to the key? */
-static int
-compare_waiting(const Waiting *waiting, const char *key)
-{
-	text	   *email = DatumGetTextPP(waiting->slot->tts_values[COL_EMAIL]);
-	int			length = strlen(key);
-	int			result = memcmp(VARDATA_ANY(email), key,
-								Min(VARSIZE_ANY_EXHDR(email), length));
-
-	return result != 0 ? result : (int) VARSIZE_ANY_EXHDR(email) - length;
-}
-
-/*
- * One key is looked up.  Of many, the scan goes to the first row that is no
- * lower: up to that one, no key waits, and none is looked up.
- */
+/* It may have been set to begin anew (TRUNCATE ... RESTART IDENTITY). */
 static void
-find_waiting(Waiting *waiting, const char *key)
+forget_numbers_of(Datum argument, Oid relation)
 {
-	ScanKeyData scankey;
-	Datum		value;
-
-	if (waiting->begun && (waiting->ended || compare_waiting(waiting, key) >= 0))
-		return;
-	value = CStringGetTextDatum(key);
-	if (waiting->many)
-		ScanKeyInit(&scankey, 1, BTGreaterEqualStrategyNumber, F_TEXT_GE, value);
-	else
-		ScanKeyInit(&scankey, 1, BTEqualStrategyNumber, F_TEXTEQ, value);
-	scankey.sk_collation = C_COLLATION_OID;
-	index_rescan(waiting->scan, &scankey, 1, NULL, 0);
-	next_waiting(waiting);
-	waiting->begun = waiting->many;
-	pfree(DatumGetPointer(value));
+	(void) argument;
+	if (relation == InvalidOid || relation == numbers.sequence)
+		numbers.left = 0;
 }
 
-static bool
-is_waiting(Waiting *waiting, const char *key)
+static int64
+take_number(const CoQueueShape *shape)
 {
-	find_waiting(waiting, key);
-	while (!waiting->ended && compare_waiting(waiting, key) == 0)
+	static bool registered = false;
+
+	if (!registered)
 	{
-		if (waiting->slot->tts_isnull[COL_FAILED_AT] &&
-			DatumGetInt64(waiting->slot->tts_values[COL_ORIGIN]) == waiting->origin)
-			return true;
-		next_waiting(waiting);
+		RegisterXactCallback(forget_numbers_at_end, NULL);
+		CacheRegisterRelcacheCallback(forget_numbers_of, (Datum) 0);
+		registered = true;
 	}
-	return false;
+	if (numbers.left == 0 || numbers.sequence != shape->sequence)
+	{
+		int64		first = nextval_internal(shape->sequence, false);
+
+		co_queue_note(first);
+		numbers.sequence = shape->sequence;
+		numbers.next = first;
+		numbers.left = shape->increment > 1 && first <= PG_INT64_MAX - shape->increment
+			? shape->increment : 1;
+	}
+	numbers.left--;
+	return numbers.next++;
 }
 
-static void
-end_waiting(Waiting *waiting)
+/* ---------- a row ---------- */
+
+typedef struct Row
 {
-	index_endscan(waiting->scan);
-	ExecDropSingleTupleTableSlot(waiting->slot);
-}
-
-/* ---------- writing ---------- */
+	int64		id;
+	text	   *key;
+	ItemPointerData place;
+} Row;
 
 typedef struct Writer
 {
+	CoQueueShape shape;
 	Relation	queue;
-	Oid			sequence;
-	EState	   *estate;
-	ResultRelInfo *target;
-	BulkInsertState bulk;		/* NULL for a single row */
-	TupleTableSlot *slot[GROUP];
-	int			slots;			/* made so far */
-	int			count;			/* filled */
-	MemoryContext context;		/* of their values */
-	Datum		requester;
-	const CoEnqueue *enqueue;
+	Relation	index[CO_QUEUE_INDEXES];
+	CommandId	command;
+
+	/* what all rows have in common, and one of them with an empty address */
+	Datum		value[CO_QUEUE_COLUMNS];
+	bool		isnull[CO_QUEUE_COLUMNS];
+	HeapTuple	model;
 } Writer;
 
+/* Where things are in a row, counted from the end of its header; see its columns. */
+#define ID_AT		TYPEALIGN(ALIGNOF_DOUBLE, sizeof(int32))
+#define EMAIL_AT	(ID_AT + sizeof(int64))
+#define REST_AT(end) TYPEALIGN(ALIGNOF_DOUBLE, end)
+
+static void
+make_model(Writer *writer, const CoEnqueue *enqueue)
+{
+	Datum	   *value = writer->value;
+	text	   *empty = co_key_text("");
+
+	for (int i = 0; i < CO_QUEUE_COLUMNS; i++)
+		writer->isnull[i] = co_queue_is_left_null(i);
+	value[CO_QUEUE_PRIORITY] = Int32GetDatum(enqueue->priority);
+	value[CO_QUEUE_ID] = Int64GetDatum(0);
+	value[CO_QUEUE_EMAIL] = PointerGetDatum(empty);
+	value[CO_QUEUE_ACCEPTS_SINCE] = TimestampTzGetDatum(enqueue->accepts.verdict);
+	value[CO_QUEUE_REQUESTED_BY] = CStringGetTextDatum(GetUserNameFromId(enqueue->requester, false));
+	value[CO_QUEUE_ENQUEUED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	value[CO_QUEUE_ORIGIN] = Int64GetDatum(co_queue_origin());
+	value[CO_QUEUE_ATTEMPTS] = Int32GetDatum(0);
+	value[CO_QUEUE_MAYBE_PAID] = BoolGetDatum(false);
+	writer->model = heap_form_tuple(RelationGetDescr(writer->queue), value, writer->isnull);
+	pfree(empty);
+}
+
 /*
- * Index by index, which keeps its pages at hand.  A partial one has only null
- * tests in its predicate (see has_known_indexes), and an EState to try them.
+ * What heap_form_tuple() would make, at a fifth of its cost: all rows are alike
+ * but for number and address.
  */
-static void
-write_index(Writer *writer, Relation index, IndexInfo *info)
+static HeapTuple
+form_row(const Writer *writer, int64 id, const text *key)
 {
-	ExprContext *econtext = GetPerTupleExprContext(writer->estate);
-	IndexUniqueCheck check = index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
-	Datum		values[INDEX_MAX_KEYS];
-	bool		nulls[INDEX_MAX_KEYS];
+	HeapTuple	model = writer->model;
+	Size		header = model->t_data->t_hoff;
+	Size		length = VARSIZE(key) - VARHDRSZ;
+	bool		is_short = length + VARHDRSZ_SHORT <= VARATT_SHORT_MAX;
+	Size		end = EMAIL_AT + length + (is_short ? VARHDRSZ_SHORT : VARHDRSZ);
+	Size		rest = model->t_len - header - REST_AT(EMAIL_AT + VARHDRSZ_SHORT);
+	Size		size = header + REST_AT(end) + rest;
+	HeapTuple	row = palloc(HEAPTUPLESIZE + size);
+	char	   *data = (char *) row + HEAPTUPLESIZE;
 
-	if (!info->ii_ReadyForInserts)
+	row->t_len = size;
+	ItemPointerSetInvalid(&row->t_self);
+	row->t_tableOid = RelationGetRelid(writer->queue);
+	row->t_data = (HeapTupleHeader) data;
+	memcpy(data, model->t_data, header + EMAIL_AT);
+
+	data += header;
+	memcpy(data + ID_AT, &id, sizeof(id));
+	if (is_short)
+	{
+		SET_VARSIZE_SHORT(data + EMAIL_AT, length + VARHDRSZ_SHORT);
+		memcpy(data + EMAIL_AT + VARHDRSZ_SHORT, VARDATA(key), length);
+	}
+	else
+		memcpy(data + EMAIL_AT, key, length + VARHDRSZ);
+	memset(data + end, 0, REST_AT(end) - end);
+	memcpy(data + REST_AT(end),
+		   (char *) model->t_data + model->t_len - rest, rest);
+	return row;
+}
+
+static void
+write_entry(const Writer *writer, int number, const Row *row)
+{
+	const CoQueueIndex *index = &writer->shape.index[number];
+	Datum		value[CO_QUEUE_COLUMNS];
+	bool		isnull[CO_QUEUE_COLUMNS];
+
+	for (int i = 0; i < index->columns; i++)
+	{
+		CoQueueColumn column = index->column[i];
+
+		isnull[i] = writer->isnull[column];
+		if (column == CO_QUEUE_ID)
+			value[i] = Int64GetDatum(row->id);
+		else if (column == CO_QUEUE_EMAIL)
+			value[i] = PointerGetDatum(row->key);
+		else
+			value[i] = writer->value[column];
+	}
+
+	/* a btree makes no use of an IndexInfo */
+	(void) index_insert(writer->index[number], value, isnull, (ItemPointer) &row->place,
+						writer->queue, index->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+						false, NULL);
+}
+
+/* ---------- one, and many ---------- */
+
+static void
+write_row(const Writer *writer, text *key)
+{
+	Row			row = {take_number(&writer->shape), key};
+	HeapTuple	tuple = form_row(writer, row.id, key);
+
+	heap_insert(writer->queue, tuple, writer->command, 0, NULL);
+	row.place = tuple->t_self;
+	for (int i = 0; i < writer->shape.indexes; i++)
+		write_entry(writer, i, &row);
+	pfree(tuple);
+}
+
+typedef struct Batch
+{
+	Row			row[BATCH];
+	TupleTableSlot *slot[BATCH];
+	int			slots;			/* made so far */
+	int			count;			/* rows */
+	TupleDesc	columns;
+	BulkInsertState bulk;
+} Batch;
+
+static Batch *
+begin_batch(Relation queue)
+{
+	Batch	   *batch = palloc(sizeof(Batch));
+
+	batch->slots = batch->count = 0;
+	batch->columns = CreateTupleDescCopy(RelationGetDescr(queue));
+	batch->bulk = GetBulkInsertState();
+	return batch;
+}
+
+/* Index by index, which keeps its pages at hand. */
+static void
+flush_batch(const Writer *writer, Batch *batch)
+{
+	if (batch->count == 0)
 		return;
-	if (info->ii_Predicate != NIL && info->ii_PredicateState == NULL)
-		info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate, writer->estate);
-	for (int i = 0; i < writer->count; i++)
+	heap_multi_insert(writer->queue, batch->slot, batch->count, writer->command, 0, batch->bulk);
+	for (int i = 0; i < batch->count; i++)
 	{
-		econtext->ecxt_scantuple = writer->slot[i];
-		if (info->ii_Predicate != NIL && !ExecQual(info->ii_PredicateState, econtext))
-			continue;
-		FormIndexDatum(info, writer->slot[i], writer->estate, values, nulls);
-		(void) index_insert(index, values, nulls, &writer->slot[i]->tts_tid, writer->queue,
-							check, false, info);
-		ResetPerTupleExprContext(writer->estate);
+		batch->row[i].place = batch->slot[i]->tts_tid;
+		ExecClearTuple(batch->slot[i]);
 	}
+	for (int i = 0; i < writer->shape.indexes; i++)
+	{
+		for (int k = 0; k < batch->count; k++)
+			write_entry(writer, i, &batch->row[k]);
+	}
+	batch->count = 0;
 }
 
 static void
-flush_rows(Writer *writer)
+add_to_batch(const Writer *writer, Batch *batch, text *key)
 {
-	MemoryContext old = MemoryContextSwitchTo(writer->context);
+	Row		   *row = &batch->row[batch->count];
 
-	if (writer->count == 1)
-		table_tuple_insert(writer->queue, writer->slot[0], GetCurrentCommandId(true), 0,
-						   writer->bulk);
-	else if (writer->count > 1)
-		table_multi_insert(writer->queue, writer->slot, writer->count,
-						   GetCurrentCommandId(true), 0, writer->bulk);
-	for (int i = 0; i < writer->target->ri_NumIndices; i++)
-		write_index(writer, writer->target->ri_IndexRelationDescs[i],
-					writer->target->ri_IndexRelationInfo[i]);
-	for (int i = 0; i < writer->count; i++)
-		ExecClearTuple(writer->slot[i]);
-	writer->count = 0;
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(writer->context);
+	if (batch->count == batch->slots)
+		batch->slot[batch->slots++] = MakeSingleTupleTableSlot(batch->columns, &TTSOpsHeapTuple);
+	row->id = take_number(&writer->shape);
+	row->key = key;
+	/* the slot frees it */
+	ExecStoreHeapTuple(form_row(writer, row->id, key), batch->slot[batch->count], true);
+	if (++batch->count == BATCH)
+		flush_batch(writer, batch);
 }
 
 static void
-write_row(Writer *writer, const char *key)
+end_batch(const Writer *writer, Batch *batch)
 {
-	MemoryContext old = MemoryContextSwitchTo(writer->context);
-	TupleTableSlot *slot;
-	int64		id;
-
-	if (writer->count == writer->slots)
-	{
-		MemoryContextSwitchTo(writer->estate->es_query_cxt);
-		writer->slot[writer->slots++] = table_slot_create(writer->queue, NULL);
-		MemoryContextSwitchTo(writer->context);
-	}
-	slot = writer->slot[writer->count];
-	id = nextval_internal(writer->sequence, false);
-	co_queue_note(id);
-
-	for (int i = 0; i < COLUMNS; i++)
-		slot->tts_isnull[i] = is_left_null(i);
-	slot->tts_values[COL_PRIORITY] = Int32GetDatum(writer->enqueue->priority);
-	slot->tts_values[COL_ID] = Int64GetDatum(id);
-	slot->tts_values[COL_EMAIL] = CStringGetTextDatum(key);
-	slot->tts_values[COL_ACCEPTS_SINCE] = TimestampTzGetDatum(writer->enqueue->accepts.verdict);
-	slot->tts_values[COL_REQUESTED_BY] = writer->requester;
-	slot->tts_values[COL_ENQUEUED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	slot->tts_values[COL_ORIGIN] = Int64GetDatum(co_queue_origin());
-	slot->tts_values[COL_ATTEMPTS] = Int32GetDatum(0);
-	slot->tts_values[COL_MAYBE_PAID] = BoolGetDatum(false);
-	ExecStoreVirtualTuple(slot);
-	slot->tts_tableOid = RelationGetRelid(writer->queue);
-	writer->count++;
-	MemoryContextSwitchTo(old);
-	if (writer->count == GROUP)
-		flush_rows(writer);
+	flush_batch(writer, batch);
+	for (int i = 0; i < batch->slots; i++)
+		ExecDropSingleTupleTableSlot(batch->slot[i]);
+	FreeBulkInsertState(batch->bulk);
+	FreeTupleDesc(batch->columns);
+	pfree(batch);
 }
 
-/* The index of the table on its addresses; NULL if its owner has removed it. */
-static Relation
-email_index(const ResultRelInfo *target)
-{
-	for (int i = 0; i < target->ri_NumIndices; i++)
-	{
-		if (co_is_email_index(target->ri_IndexRelationDescs[i], COL_EMAIL + 1))
-			return target->ri_IndexRelationDescs[i];
-	}
-	return NULL;
-}
-
+/* Does the row that was found wait for an answer, to be paid by us? */
 static bool
-begin_writing(Writer *writer, Relation queue, const CoEnqueue *enqueue)
+is_waiting(TupleTableSlot *slot, int64 origin)
 {
-	writer->queue = queue;
-	writer->sequence = get_relname_relid("clearout_queue_id_seq", RelationGetNamespace(queue));
-	if (!OidIsValid(writer->sequence))
-		return false;
-	writer->enqueue = enqueue;
-	writer->requester = DirectFunctionCall1(namein,
-											CStringGetDatum(GetUserNameFromId(enqueue->requester, false)));
-	writer->estate = CreateExecutorState();
-	writer->context = AllocSetContextCreate(writer->estate->es_query_cxt, "clearout queue rows",
-											ALLOCSET_DEFAULT_SIZES);
-	writer->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->target, queue, 0, NULL, 0);
-	ExecOpenIndices(writer->target, false);
-	return true;
+	slot_getsomeattrs(slot, CO_QUEUE_FAILED_AT + 1);
+	return slot->tts_isnull[CO_QUEUE_FAILED_AT] &&
+		DatumGetInt64(slot->tts_values[CO_QUEUE_ORIGIN]) == origin;
 }
 
-static void
-end_writing(Writer *writer)
+static uint64
+write_keys(const Writer *writer, const CoKey *keys, int count)
 {
-	ExecCloseIndices(writer->target);
-	for (int i = 0; i < writer->slots; i++)
-		ExecDropSingleTupleTableSlot(writer->slot[i]);
-	if (writer->bulk != NULL)
-		FreeBulkInsertState(writer->bulk);
-	FreeExecutorState(writer->estate);
-}
+	int64		origin = co_queue_origin();
+	uint64		written = 0;
+	Batch	   *batch = count > 1 ? begin_batch(writer->queue) : NULL;
+	CoWalk		walk;
 
-/* Put in what does not wait; false: the indexes are not as we know them. */
-static bool
-write_keys(Relation queue, char **keys, int count, const CoEnqueue *enqueue,
-		   uint64 *written)
-{
-	Writer	   *writer = palloc0(sizeof(Writer));
-	Waiting		waiting;
-	Relation	index;
-
-	if (!begin_writing(writer, queue, enqueue))
-		return false;
-	index = email_index(writer->target);
-	if (index == NULL || !has_known_indexes(writer->target))
-	{
-		end_writing(writer);
-		return false;
-	}
-	if (count > 1)
-		writer->bulk = GetBulkInsertState();
-
-	begin_waiting(&waiting, queue, index, count > 1);
+	/*
+	 * What is committed now, and what we have written ourselves, this very
+	 * command included: of equal addresses in one load, one row is enough.
+	 */
+	co_walk_begin(&walk, writer->queue, writer->index[writer->shape.email_index],
+				  SnapshotSelf, count > 1);
 	for (int i = 0; i < count; i++)
 	{
-		if (!is_waiting(&waiting, keys[i]))
-		{
-			write_row(writer, keys[i]);
-			(*written)++;
-		}
+		bool		found = co_walk_to(&walk, keys[i].text);
+
+		while (found && !is_waiting(walk.slot, origin))
+			found = co_walk_on(&walk, keys[i].text);
+		if (found)
+			continue;
+		if (batch != NULL)
+			add_to_batch(writer, batch, keys[i].text);
+		else
+			write_row(writer, keys[i].text);
+		written++;
 		CHECK_FOR_INTERRUPTS();
 	}
-	end_waiting(&waiting);
-	flush_rows(writer);
-	end_writing(writer);
-	pfree(writer);
-	return true;
+	co_walk_end(&walk);
+	if (batch != NULL)
+		end_batch(writer, batch);
+	return written;
+}
+
+/* ---------- opening and closing ---------- */
+
+/*
+ * The locks on the indexes stay until the end of the transaction, as that on
+ * the table does: to give them back, and take them anew for the next row,
+ * would cost more than to write it.
+ */
+static uint64
+put(Relation queue, const CoQueueShape *shape, const CoKey *keys, int count,
+	const CoEnqueue *enqueue)
+{
+	Writer		writer;
+	uint64		written;
+
+	writer.shape = *shape;
+	writer.queue = queue;
+	writer.command = GetCurrentCommandId(true);
+	make_model(&writer, enqueue);
+	for (int i = 0; i < writer.shape.indexes; i++)
+		writer.index[i] = index_open(writer.shape.index[i].id, RowExclusiveLock);
+	written = write_keys(&writer, keys, count);
+	for (int i = 0; i < writer.shape.indexes; i++)
+		index_close(writer.index[i], NoLock);
+	heap_freetuple(writer.model);
+	return written;
 }
 
 bool
-co_put(const CoCatalog *catalog, char **keys, int count,
+co_put(const CoCatalog *catalog, const CoKey *keys, int count,
 	   const CoEnqueue *enqueue, uint64 *written)
 {
 	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
+	const CoQueueShape *shape;
 	Oid			user;
 	int			context;
-	bool		done;
-
-	*written = 0;
-	if (!is_known(queue))
-	{
-		table_close(queue, NoLock);
-		return false;
-	}
+	bool		known;
 
 	/* What an index may call runs as whoever owns it. */
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(queue->rd_rel->relowner,
 						   context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
-	done = write_keys(queue, keys, count, enqueue, written);
+	shape = co_queue_shape(queue);
+	known = shape->known;
+	if (known)
+		*written = put(queue, shape, keys, count, enqueue);
 	SetUserIdAndSecContext(user, context);
 	table_close(queue, NoLock);
-	return done;
+	return known;
 }

@@ -427,7 +427,7 @@ keep_rows(Taking *taking, uint64 count)
 		taking->found++;		/* if this fails, it is let go of */
 		row->kind = taking->kind;
 		row->priority = DatumGetInt32(column(i, 1, INT4OID));
-		strlcpy(row->role, NameStr(*DatumGetName(column(i, 6, NAMEOID))), sizeof(row->role));
+		strlcpy(row->role, TextDatumGetCString(column(i, 6, TEXTOID)), sizeof(row->role));
 		if (is_beyond_budget(i, row))
 		{
 			taking->found--;

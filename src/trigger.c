@@ -296,7 +296,10 @@ take_address(const Firing *firing, const char *key)
 	if (options->mode == CO_TRIGGER_WAIT)
 		known = wait_for_answer(firing, key, &row);
 	else
+	{
+		co_enqueue_before_lookup(&firing->catalog);
 		known = co_lookup(&firing->catalog, key, &firing->accepts, &row, NULL);
+	}
 	if (!known)
 	{
 		(void) co_enqueue_unanswered(&firing->catalog, key, &enqueue);
@@ -408,10 +411,9 @@ next_email(const CoTriggerOptions *options, Tuplestorestate *store, int reader,
 /* Addresses on their way into the queue. */
 typedef struct Addresses
 {
-	MemoryContext context;		/* of the keys, and of what reading them takes */
+	MemoryContext context;		/* of what reading them takes */
 	int			rows;			/* looked at */
-	int			count;			/* to be put in */
-	char	  **keys;
+	CoKeys	   *keys;			/* to be put in */
 } Addresses;
 
 static void
@@ -421,16 +423,16 @@ enqueue_group(const Firing *firing, Addresses *group)
 	Oid			user;
 	int			context;
 
-	if (group->count > 0)
+	if (group->keys->count > 0)
 	{
 		GetUserIdAndSecContext(&user, &context);
 		SetUserIdAndSecContext(firing->owner, context | SECURITY_LOCAL_USERID_CHANGE);
-		(void) co_enqueue_keys(&firing->catalog, group->keys, group->count, &enqueue);
+		(void) co_enqueue_keys(&firing->catalog, group->keys, &enqueue);
 		SetUserIdAndSecContext(user, context);
 	}
+	co_keys_reset(group->keys);
 	MemoryContextReset(group->context);
 	group->rows = 0;
-	group->count = 0;
 }
 
 /* One address that is new to its row. */
@@ -438,18 +440,19 @@ static void
 add_to_group(const Firing *firing, Addresses *group, text *email)
 {
 	CoAddressError error;
-	char	   *key;
 
 	if (email == NULL)
-	{
 		reject_null(firing);
-		return;
-	}
-	key = co_key_argument(email, &error);
-	if (key == NULL)
+	else if (!co_keys_add(group->keys, email, &error))
 		reject_malformed(firing, error);
-	else
-		group->keys[group->count++] = key;
+}
+
+/* Is it time to put them in? */
+static bool
+is_full(const Addresses *group)
+{
+	return group->rows == STATEMENT_GROUP ||
+		co_keys_size(group->keys) + MemoryContextMemAllocated(group->context, false) > STATEMENT_MEMORY;
 }
 
 /*
@@ -477,7 +480,7 @@ for_statement(Firing *firing, FunctionCallInfo fcinfo)
 	begin_reading(data->tg_newtable, &reader);
 	if (update)
 		begin_reading(data->tg_oldtable, &old_reader);
-	group.keys = palloc(STATEMENT_GROUP * sizeof(char *));
+	group.keys = co_keys_create();
 	group.context = AllocSetContextCreate(CurrentMemoryContext, "clearout trigger rows",
 										  ALLOCSET_DEFAULT_SIZES);
 	outside = MemoryContextSwitchTo(group.context);
@@ -488,8 +491,8 @@ for_statement(Firing *firing, FunctionCallInfo fcinfo)
 			!next_email(options, data->tg_oldtable, old_reader, old_slot, &old_email) ||
 			!is_unchanged(old_email, email))
 			add_to_group(firing, &group, email);
-		if (++group.rows == STATEMENT_GROUP ||
-			MemoryContextMemAllocated(group.context, false) > STATEMENT_MEMORY)
+		group.rows++;
+		if (is_full(&group))
 			enqueue_group(firing, &group);
 	}
 	enqueue_group(firing, &group);
