@@ -5,8 +5,8 @@
 #   test/check                    everything, on throw-away servers
 
 EXTENSION   = clearout
-EXTVERSION  = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(srcdir)/clearout.control)
-DATA        = clearout--$(EXTVERSION).sql
+# the script of each release, and those that lead from one to the next
+DATA        = $(patsubst $(srcdir)/%,%,$(wildcard $(srcdir)/clearout--*.sql))
 PGFILEDESC  = "clearout - e-mail verification with the Clearout service"
 
 MODULE_big  = clearout

@@ -31,7 +31,7 @@ use strict;
 use warnings;
 
 use ClearoutSandbox;
-use ClearoutStress qw(is_alive wait_until);
+use ClearoutStress qw(is_alive is_up wait_until);
 use ClearoutTest;
 use JSON::PP ();
 use POSIX ();
@@ -333,7 +333,7 @@ sub _crash
 	$self->{lossy}++;
 	$self->{crashes}++;
 	$code->();
-	ok(wait_until(60, sub { $self->_try('SELECT 1') eq '1' }), 'the server is back');
+	ok(wait_until(60, sub { is_up($self->{node}) }), 'the server is back');
 	return;
 }
 

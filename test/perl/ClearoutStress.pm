@@ -21,6 +21,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use IPC::Run;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -29,7 +30,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
   start_node create_extension status worker_pid wait_until
   start_caller start_verify finish_callers call_sql verify
-  is_alive wait_gone rss_kb switches comes_to_rest
+  is_alive is_up wait_gone rss_kb switches comes_to_rest
 );
 
 my $callers = 0;
@@ -93,6 +94,20 @@ sub wait_until
 		return $result if $result || time > $end;
 		sleep 0.02;
 	}
+}
+
+=item is_up($node)
+
+Does the server answer?  By a psql that reads no standard input: one that is
+refused leaves before it has, and IPC::Run dies of the broken pipe.
+
+=cut
+
+sub is_up
+{
+	my ($node) = @_;
+	my $out = '';
+	return IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SELECT 1' ], '<', \undef, '>&', \$out);
 }
 
 =item status($node, $column, $database), worker_pid($node, $database)

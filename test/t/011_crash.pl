@@ -138,7 +138,7 @@ foreach my $round (qw(kill killagain))
 	my $count = finish_round($round, 'lost', @callers);
 	ok(($count->{lost} || 0) >= 1, "$round: the server has cut the connections");
 	$api->release;
-	ok(wait_until(60, sub { $node->psql('postgres', 'SELECT 1') == 0 }), "$round: it is back");
+	ok(wait_until(60, sub { is_up($node) }), "$round: it is back");
 	isnt(worker_pid($node), $pid, "$round: another worker");
 	cmp_ok(stored($round), '>=', $answered, "$round: what was answered is stored");
 	check_after($round, $PARALLEL);
@@ -155,7 +155,7 @@ foreach my $round (qw(kill killagain))
 	kill 'KILL', $victim;
 	finish_round($round, 'lost', @callers);
 	$api->release;
-	ok(wait_until(60, sub { $node->psql('postgres', 'SELECT 1') == 0 }), "$round: the server is back");
+	ok(wait_until(60, sub { is_up($node) }), "$round: the server is back");
 	cmp_ok(stored($round), '>=', $answered, "$round: what was answered is stored");
 	check_after($round, $PARALLEL);
 }
@@ -237,7 +237,7 @@ foreach my $round (qw(kill killagain))
 	kill 'KILL', $pid;
 	ok(defined wait_gone($pid, 10), "$round: killed");
 	ok(wait_until(60, sub { my $now = $launcher->(); $now && $now != $pid }), "$round: there is another");
-	ok(wait_until(60, sub { $node->psql('postgres', 'SELECT 1') == 0 }), "$round: the server is back");
+	ok(wait_until(60, sub { is_up($node) }), "$round: the server is back");
 	is(verify($node, 'valid-launcher-after@x.test')->{out}, 'valid|yes|service|Success', "$round: and answers");
 }
 

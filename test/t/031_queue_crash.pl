@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ClearoutSandbox;
-use ClearoutStress qw(worker_pid wait_until wait_gone status);
+use ClearoutStress qw(is_up worker_pid wait_until wait_gone status);
 use ClearoutTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -114,7 +114,7 @@ drain_under('kill', 2, sub {
 	my $pid = worker_pid($node);
 	kill 'KILL', $pid;
 	ok(defined wait_gone($pid, 30), 'kill: it is gone');
-	ok(wait_until(60, sub { try_sql('SELECT 1') eq '1' }), 'kill: the server is back');
+	ok(wait_until(60, sub { is_up($node) }), 'kill: the server is back');
 });
 
 drain_under('postmaster', 2, sub {

@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ClearoutSandbox;
-use ClearoutStress qw(worker_pid wait_until status call_sql wait_gone);
+use ClearoutStress qw(is_up worker_pid wait_until status call_sql wait_gone);
 use ClearoutTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -232,7 +232,7 @@ subtest 'a kill' => sub {
 		my $pid = worker_pid($node);
 		kill 'KILL', $pid;
 		ok(defined wait_gone($pid, 30), "kill $number: it is gone");
-		ok(wait_until(60, sub { $node->psql('postgres', 'SELECT 1') == 0 }), "kill $number: the server is back");
+		ok(wait_until(60, sub { is_up($node) }), "kill $number: the server is back");
 	}
 	is_still('killed');
 	my $spent = charged() - $before;

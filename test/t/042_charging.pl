@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ClearoutSandbox;
-use ClearoutStress qw(worker_pid wait_until wait_gone call_sql status);
+use ClearoutStress qw(is_up worker_pid wait_until wait_gone call_sql status);
 use ClearoutTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -151,7 +151,7 @@ subtest 'over a kill' => sub {
 	my $pid = worker_pid($node);
 	kill 'KILL', $pid;
 	ok(defined wait_gone($pid, 30), 'a kill');
-	ok(wait_until(60, sub { $node->psql('postgres', 'SELECT 1') == 0 }), 'the server is back');
+	ok(wait_until(60, sub { is_up($node) }), 'the server is back');
 	ok(worker_pid($node), 'with a worker');
 	is(find('carol', 'Somebody Killed', "timeout => '1500ms'")->{sqlstate}, 'VC010', 'her budget knows of it');
 	ok(is_empty(), 'it ends');

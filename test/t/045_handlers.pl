@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ClearoutSandbox;
-use ClearoutStress qw(wait_until worker_pid);
+use ClearoutStress qw(is_up wait_until worker_pid);
 use ClearoutTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -388,7 +388,7 @@ subtest 'crash' => sub {
 	enqueue(map { "valid-k$_" } 1 .. 300);
 	wait_until($SOON, sub { sql('SELECT count(*) > 20 FROM app.log') eq 't' });
 	kill 'KILL', reactor_pid();
-	ok(wait_until(60, sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 }), 'the server recovers');
+	ok(wait_until(60, sub { is_up($node) }), 'the server recovers');
 	eventually('SELECT count(*) FROM clearout_queue', 0, 'the queue is worked off');
 	eventually('SELECT count(*) FROM clearout_outbox', 0, 'and the outbox');
 	is(sql('SELECT count(DISTINCT email) || $$ $$ || count(*) FROM app.log'), '300 300', 'each is delivered, with its effect once');

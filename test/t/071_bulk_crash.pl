@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ClearoutSandbox;
-use ClearoutStress qw(worker_pid wait_until wait_gone);
+use ClearoutStress qw(is_up worker_pid wait_until wait_gone);
 use ClearoutTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -40,7 +40,7 @@ sub kill_worker
 
 	kill 'KILL', $pid;
 	wait_gone($pid, 30);
-	wait_until(60, sub { try_sql('SELECT 1') eq '1' });
+	wait_until(60, sub { is_up($node) });
 	return;
 }
 
