@@ -150,8 +150,10 @@ foreach my $family (@families)
 			next unless grep { $_ eq $kind } @kinds;
 			check_case($family, $case);
 			$node->safe_psql('postgres', 'DELETE FROM clearout_queue; SELECT clearout_resume()');
+			next unless $told eq 'waits';
 			# the window stays closed; a new server knows of none
-			$node->restart if $told eq 'waits';
+			$node->restart;
+			worker_pid($node);
 		}
 	};
 }
