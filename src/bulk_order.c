@@ -216,6 +216,7 @@ clearout_bulk_verify_array(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(spooling.batch);
 	while (array_iterate(iterator, &value, &isnull))
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (isnull)
 			co_spooling_add_null(&spooling);
 		else

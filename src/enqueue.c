@@ -359,6 +359,7 @@ clearout_enqueue_array(PG_FUNCTION_ARGS)
 	{
 		CoAddressError error;
 
+		CHECK_FOR_INTERRUPTS();
 		if (!isnull)
 			(void) co_keys_add(keys, DatumGetTextPP(email), &error);
 	}

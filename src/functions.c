@@ -396,6 +396,7 @@ read_elements(ArrayType *array, int *count)
 	for (int i = 0; i < *count; i++)
 	{
 		memset(&elements[i], 0, sizeof(Element));
+		CHECK_FOR_INTERRUPTS();
 		if (nulls[i])
 			continue;
 		elements[i].input = DatumGetTextPP(values[i]);
@@ -452,6 +453,7 @@ settle_all(const CoCatalog *catalog, CoQuestion *questions, int count,
 		MemoryContext old = MemoryContextSwitchTo(scratch);
 		CoRow		row;
 
+		CHECK_FOR_INTERRUPTS();
 		settle_without_call(catalog, &questions[i], &options->accepts, &row);
 		MemoryContextSwitchTo(old);
 		if (questions[i].failure != NULL)
@@ -538,6 +540,7 @@ clearout_verify_array(PG_FUNCTION_ARGS)
 		const char *source = NULL;
 		CoRow		row;
 
+		CHECK_FOR_INTERRUPTS();
 		if (element->input == NULL)
 			clear_row(&row);
 		else if (element->key == NULL)

@@ -160,6 +160,18 @@ subtest 'timeout' => sub {
 	is(verify($node, 'valid-learn@x.test')->{out}, 'valid|yes|service|Success', 'a new start');
 };
 
+# No call is made, so nobody waits; but it takes a while, and can be ended.
+subtest 'cancelled while it reads' => sub {
+	$node->safe_psql('postgres', q{CREATE TABLE big AS SELECT array_agg('malformed ' || i) AS a FROM generate_series(1, 1500000) i});
+	my $sql = 'SELECT count(*) FROM big, clearout_verify(a)';
+	my $whole = call_sql($node, "$sql;");
+	is($whole->{out}, 1500000, 'a row for each');
+	my $ended = call_sql($node, "SET statement_timeout = '100ms'; $sql;");
+	is($ended->{sqlstate}, '57014', 'statement_timeout');
+	cmp_ok($ended->{seconds}, '<', 0.1 + $whole->{seconds} / 2, "in $ended->{seconds} s instead of $whole->{seconds}");
+	$node->safe_psql('postgres', 'DROP TABLE big');
+};
+
 subtest 'early ends' => sub {
 	my %ends = (
 		cancel => sub { $node->safe_psql('postgres', "SELECT pg_cancel_backend($_[0])") },
