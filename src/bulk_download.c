@@ -66,6 +66,8 @@ co_download_begin(const CoBulkHost *host, CoActive *a)
 	co_active_end_import(a);
 	a->import = co_import_begin(co_bulk_rules[a->part.kind].import, "bulk", a->part.uploaded_at, a->part.uploaded_at,
 								a->part.bytes_stored);
+	a->import->job = a->part.job;
+	a->import->part = a->part.part;
 	a->call = CO_BULK_DOWNLOAD;
 	request.url = a->url;
 	request.download_max = (uint64) co_bulk_max_bytes * 1024 * 1024;

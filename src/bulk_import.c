@@ -371,6 +371,7 @@ take_fields(CoImport *import, char **fields, int count, TimestampTz now)
 		import->header_read = true;
 		return;
 	}
+	row->unasked = false;
 	switch (import->kind->fill(import, fields, count, now, row, &why))
 	{
 		case CO_ROW_ANSWER:
@@ -464,7 +465,10 @@ co_import_show_rows(CoImport *import, int from, int to)
 	relation->md.enrtuples = to - from;
 	relation->reldata = store;
 	for (int i = from; i < to; i++)
-		tuplestore_putvalues(store, relation->md.tupdesc, import->row[i].value, import->row[i].isnull);
+	{
+		if (!import->row[i].unasked)
+			tuplestore_putvalues(store, relation->md.tupdesc, import->row[i].value, import->row[i].isnull);
+	}
 	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the rows");
 	return relation;

@@ -30,6 +30,7 @@ typedef struct CoImportRow
 	TimestampTz time;			/* when the service has answered */
 	bool		weak;			/* any other answer in the file is better */
 	int			credits;		/* what it costs */
+	bool		unasked;		/* it is none that the list has; not stored */
 } CoImportRow;
 
 typedef struct CoImport
@@ -41,6 +42,8 @@ typedef struct CoImport
 								 * asked for by us */
 	TimestampTz told_at;		/* time of rows that do not tell; 0: they are
 								 * broken */
+	int64		job;			/* the list that it is of; 0: of none */
+	int			part;
 
 	/* the file */
 	MemoryContext context;		/* of all this */

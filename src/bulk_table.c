@@ -488,11 +488,50 @@ typedef struct Storing
 	const char *note;
 } Storing;
 
+/*
+ * Only what the list has: an address may have been forgotten since it was
+ * sent, and the service may speak of others.
+ */
+static const Oid unasked_types[] = {TEXTARRAYOID, INT8OID, INT4OID};
+static CoStatement unasked_rows =
+{CO_TABLE_JOBS, "SELECT k.number::integer FROM unnest($1) WITH ORDINALITY AS k (asked, number)"
+	" WHERE NOT EXISTS (SELECT FROM %s.clearout_spool AS s"
+	" WHERE s.asked = k.asked COLLATE \"C\" AND s.job = $2 AND s.part = $3)",
+3, unasked_types, NULL, ""};
+
+static void
+leave_out_unasked(CoCatalog *catalog, CoImport *import, int from, int to)
+{
+	Datum	   *keys = palloc(Max(to - from, 1) * sizeof(Datum));
+	Datum		values[3];
+	uint64		found;
+
+	for (int i = from; i < to; i++)
+	{
+		import->row[i].unasked = false;
+		keys[i - from] = CStringGetTextDatum(import->row[i].key);
+	}
+	values[0] = PointerGetDatum(construct_array(keys, to - from, TEXTOID, -1, false, TYPALIGN_INT));
+	values[1] = Int64GetDatum(import->job);
+	values[2] = Int32GetDatum(import->part);
+	found = co_execute(catalog, &unasked_rows, values, "   ");
+	for (uint64 i = 0; i < found; i++)
+	{
+		int			number = int4_column(i, 1);
+
+		if (number >= 1 && number <= to - from)
+			import->row[from + number - 1].unasked = true;
+	}
+}
+
 static void
 store_step(CoCatalog *catalog, void *argument)
 {
 	Storing    *storing = argument;
 
+	/* What is found about a person has no address to go by. */
+	if (storing->import->kind == &co_results_import)
+		leave_out_unasked(catalog, storing->import, storing->from, storing->to);
 	if (storing->spill)
 		co_import_spill(catalog, storing->import, storing->from, storing->to, storing->note);
 	else

@@ -119,6 +119,7 @@ add_waiter(CoFlight *flight, CoSlotRef ref, const CoSlot *slot)
 	waiter->slot = ref;
 	waiter->accepts = slot->accepts;
 	waiter->deadline = slot->deadline;
+	waiter->forgotten = false;
 	strlcpy(waiter->role, slot->role, sizeof(waiter->role));
 }
 
@@ -286,6 +287,14 @@ co_flight_answer(CoFlight *flight, const CoReply *reply)
 }
 
 void
+co_flight_drop_answer(CoFlight *flight)
+{
+	co_verify_answer_free(&flight->answer.verify);
+	co_lookup_answer_free(&flight->answer.lookup);
+	memset(&flight->answer, 0, sizeof(flight->answer));
+}
+
+void
 co_flight_end(CoFlight *flight)
 {
 	dlist_delete(&flight->node);
@@ -298,8 +307,7 @@ co_flight_end(CoFlight *flight)
 		pfree(flight->utf8);
 	if (flight->search != NULL)
 		pfree(flight->search);
-	co_verify_answer_free(&flight->answer.verify);
-	co_lookup_answer_free(&flight->answer.lookup);
+	co_flight_drop_answer(flight);
 	(void) hash_search(table, flight->key, HASH_REMOVE, NULL);
 }
 

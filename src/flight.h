@@ -28,7 +28,8 @@ typedef enum CoFlightState
 								 * IN_FLIGHT, or WAITING if somebody joins */
 	CO_FLIGHT_IN_FLIGHT,		/* next: LANDED, WAITING (429), BACKOFF, gone */
 	CO_FLIGHT_BACKOFF,			/* until retry_at; next: WAITING, QUEUED */
-	CO_FLIGHT_LANDED			/* answered, to be stored; next: gone */
+	CO_FLIGHT_LANDED			/* answered, to be stored; next: gone, or as NEW
+								 * if it was forgotten and is asked for again */
 } CoFlightState;
 #define CO_FLIGHT_STATES 6
 
@@ -38,6 +39,7 @@ typedef struct CoWaiter
 	CoFreshness accepts;
 	TimestampTz deadline;
 	char		role[NAMEDATALEN];
+	bool		forgotten;		/* the address was, since he asked */
 } CoWaiter;
 
 typedef struct CoFlight
@@ -126,6 +128,9 @@ extern void co_flight_set_progress(CoFlight *flight, CoProgress progress);
 
 /* Answer its callers; those who have left are passed over. */
 extern void co_flight_answer(CoFlight *flight, const CoReply *reply);
+
+/* What has landed is of no use. */
+extern void co_flight_drop_answer(CoFlight *flight);
 
 extern void co_flight_end(CoFlight *flight);
 

@@ -68,7 +68,8 @@ static CoStatement statements[] = {
 		   " WHERE email = ANY ($1) AND ($2 IS NULL OR created_at <= $2)"),
 	/* What was found about a person whose address it is. */
 	FORGET(CO_TABLE_PEOPLE, "DELETE FROM %s.clearout_people"
-		   " WHERE (%s.clearout_normalize(email) = ANY ($1) OR emails && $1) AND $2 IS NULL"),
+		   " WHERE (%s.clearout_normalize(email) = ANY ($1) OR EXISTS (SELECT FROM unnest(emails) AS e (address)"
+		   " WHERE e.address = ANY ($1) OR %s.clearout_normalize(e.address) = ANY ($1))) AND $2 IS NULL"),
 	FORGET(CO_TABLE_LOOKUPS, "DELETE FROM %s.clearout_lookups"
 		   " WHERE " OF_ADDRESS " AND key = ANY ($1) AND " ASKED_UNTIL),
 	/* There a person's addresses are in the answer alone. */
@@ -297,7 +298,11 @@ forget_flights(const char *email)
 			continue;
 		rows_left |= drop_rows(flight);
 		if (flight->state == CO_FLIGHT_IN_FLIGHT || flight->state == CO_FLIGHT_LANDED)
+		{
 			flight->forgotten = true;
+			for (int i = 0; i < flight->waiter_count; i++)
+				flight->waiter[i].forgotten = true;
+		}
 		else if (flight->waiter_count == 0)
 			co_flight_end(flight);
 	}
@@ -350,6 +355,28 @@ co_forget_sweep(bool *rows_left)
 	return CO_FORGETTING_MORE;
 }
 
+/* Who asked before is told; who has asked since is left. */
+static int
+dismiss_waiters(CoFlight *flight)
+{
+	CoReply		reply = {0};
+	int			left = 0;
+
+	reply.error_class = CO_ERROR_SERVICE;
+	reply.maybe_paid = true;
+	strlcpy(reply.outcome.message, "its answer was dropped, since the address was forgotten meanwhile",
+			sizeof(reply.outcome.message));
+	for (int i = 0; i < flight->waiter_count; i++)
+	{
+		if (flight->waiter[i].forgotten)
+			co_slot_answer(flight->waiter[i].slot, &reply);
+		else
+			flight->waiter[left++] = flight->waiter[i];
+	}
+	flight->waiter_count = left;
+	return left;
+}
+
 bool
 co_forget_landed(void)
 {
@@ -359,17 +386,20 @@ co_forget_landed(void)
 	dlist_foreach_modify(iter, co_flights(CO_FLIGHT_LANDED))
 	{
 		CoFlight   *flight = dlist_container(CoFlight, node, iter.cur);
-		CoReply		reply = {0};
 
 		if (!flight->forgotten)
 			continue;
-		reply.error_class = CO_ERROR_SERVICE;
-		reply.maybe_paid = true;
-		strlcpy(reply.outcome.message, "its answer was dropped, since the address was forgotten meanwhile",
-				sizeof(reply.outcome.message));
-		co_flight_answer(flight, &reply);
 		rows_left |= drop_rows(flight);
-		co_flight_end(flight);
+		if (dismiss_waiters(flight) == 0)
+			co_flight_end(flight);
+		else
+		{
+			/* The answer is older than the question: it is asked anew. */
+			co_flight_drop_answer(flight);
+			flight->forgotten = false;
+			co_flight_set_progress(flight, CO_PROGRESS_NONE);
+			co_flight_line_up(flight);
+		}
 	}
 	return rows_left;
 }

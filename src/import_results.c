@@ -159,6 +159,7 @@ store_rows(CoCatalog *catalog, CoImport *import, int from, int to)
 {
 	EphemeralNamedRelation relation;
 	Datum	   *emails;
+	int			count = 0;
 
 	/* somebody has locked the whole table: no use in trying row by row */
 	if (!ConditionalLockRelationOid(catalog->results, RowExclusiveLock))
@@ -182,8 +183,11 @@ store_rows(CoCatalog *catalog, CoImport *import, int from, int to)
 		return;
 	emails = palloc((to - from) * sizeof(Datum));
 	for (int i = from; i < to; i++)
-		emails[i - from] = import->row[i].value[CO_COL_EMAIL];
-	co_outbox_put(catalog, emails, to - from);
+	{
+		if (!import->row[i].unasked)
+			emails[count++] = import->row[i].value[CO_COL_EMAIL];
+	}
+	co_outbox_put(catalog, emails, count);
 }
 
 static void

@@ -1722,6 +1722,7 @@ check_notes(void)
 		/* It is for a new worker to wait until all is there again. */
 		if (co_outdated_table() != NULL)
 			draining = true;
+		co_queue_look_from(0);	/* if that is another one, we see it */
 	}
 }
 

@@ -49,9 +49,11 @@ subtest 'what is stored' => sub {
 			VALUES ('jane@x.test', 'valid', now(), 'instant', 'refused')});
 	sql(q{INSERT INTO clearout_people (asked_name, asked_domain, status, email, found_at, source)
 			VALUES ('jane', 'x.test', 'found', 'Jane@x.test', now(), 'instant');
+		INSERT INTO clearout_people (asked_name, asked_domain, status, email, emails, found_at, source)
+			VALUES ('sales', 'x.test', 'found', 'sales@x.test', ARRAY['sales@x.test', 'Jane@X.test'], now(), 'instant');
 		INSERT INTO clearout_lookups (kind, key, found, answered_at) VALUES ('free', 'jane@x.test', true, now()),
 			('reverse_email', 'jane@x.test', true, now()), ('mx', 'x.test', true, now())});
-	is(sql(q{SELECT clearout_forget('JANE@x.test')}), 7, 'rows are counted');
+	is(sql(q{SELECT clearout_forget('JANE@x.test')}), 8, 'rows are counted');
 	is(sql('SELECT (SELECT count(*) FROM clearout_people), (SELECT count(*) FROM clearout_lookups)'), '0|1',
 		'what was looked up about it as well');
 	becomes('jane@x.test', 'nothing', 'nothing is left, in whatever form');
@@ -86,7 +88,23 @@ subtest 'what is under way' => sub {
 	sql(q{SELECT clearout_enqueue('air@x.test')});
 	becomes('air@x.test', 'results 1', 'it can be asked again');
 
-	# Who enqueues after that gets an answer, although the old one is dropped.
+	# Who asks after that gets an answer, although the old one is dropped.
+	$api->hold;
+	$held = $api->stats->{held};
+	sql(q{SELECT clearout_enqueue('valid-since@x.test')});
+	ok($api->wait_for(held => $held + 1), 'a call is on the wire');
+	sql(q{SELECT clearout_forget('valid-since@x.test')});
+	ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM clearout_forgotten'), 'and forgotten');
+	my $joined = sql('SELECT joined FROM clearout_status');
+	$caller = start_verify($node, 'valid-since@x.test', "timeout => '60s'");
+	ok($node->poll_query_until('postgres', "SELECT joined > $joined FROM clearout_status"), 'a session asks, and meets that call');
+	$api->release;
+	is(finish_callers(90, $caller), 0, 'the session is told');
+	like($caller->{out}, qr/^valid\|yes\|service/, 'what a new call has brought') or diag $caller->{err};
+	is($api->calls('valid-since@x.test'), 2, 'that is the second');
+	is(known('valid-since@x.test'), 'results 1', 'which is stored');
+
+	# Who enqueues as well.
 	$api->hold;
 	$held = $api->stats->{held};
 	sql(q{SELECT clearout_enqueue('back@x.test')});
@@ -125,6 +143,18 @@ subtest 'what a list has still to send' => sub {
 	is(known('list-4@x.test'), 'nothing', 'without the address');
 	is(known('list-5@x.test'), 'results 1', 'with the other');
 	sql($_) foreach 'ALTER SYSTEM RESET clearout.request_timeout', 'SELECT pg_reload_conf()';
+
+	# The service has it already, and its result will speak of it.
+	$api->config(bulk_speed => 0);
+	$job = sql(q{SELECT clearout_bulk_verify(ARRAY(SELECT 'sent-' || i || '@x.test' FROM generate_series(1, 20) i))});
+	ok(wait_until(30, sub { $state->($job) eq 'running' }), 'a list is being verified');
+	is(sql(q{SELECT clearout_forget('sent-7@x.test')}), 1, 'one of its addresses is forgotten');
+	ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM clearout_forgotten'), 'the worker knows');
+	$api->config(bulk_speed => undef);
+	ok(wait_until(60, sub { $state->($job) eq 'done' }), 'the list is done') or diag $state->($job);
+	is($api->rows('sent-7@x.test'), 1, 'it was verified');
+	is(known('sent-7@x.test'), 'nothing', 'and is not stored');
+	is(sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'sent-%'}), 19, 'as the others are');
 };
 
 subtest 'a crash in between' => sub {
