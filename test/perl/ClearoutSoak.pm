@@ -119,8 +119,10 @@ sub _try
 {
 	my ($self, $sql) = @_;
 	my ($out, $err) = ('', '');
-	my $rc = $self->{node}->psql('postgres', "SET statement_timeout = '20s'; $sql",
-		stdout => \$out, stderr => \$err);
+	# psql that ends before it has read all of it makes this die
+	my $rc = eval {
+		$self->{node}->psql('postgres', "SET statement_timeout = '20s'; $sql",
+			stdout => \$out, stderr => \$err) };
 
 	return defined $rc && $rc == 0 ? $out : '';
 }
