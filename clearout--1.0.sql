@@ -936,7 +936,7 @@ COMMENT ON COLUMN clearout_jobs_data.rows_duplicate IS
 COMMENT ON COLUMN clearout_jobs_data.rows_fresh IS
 'answered already, and the answer is fresh: left out';
 COMMENT ON COLUMN clearout_jobs_data.rows_waiting IS
-'in another job that is not finished: left out';
+'in another job that is not finished, or sought by a single search that goes on: left out';
 COMMENT ON COLUMN clearout_jobs_data.rows_spooled IS
 'all others: to be sent';
 COMMENT ON COLUMN clearout_jobs_data.cancelled_at IS

@@ -97,15 +97,16 @@ static CoStatement insert_job =
 	" VALUES ($1, $2, $3, $4) RETURNING job", 4, job_types, NULL, ""};
 
 /*
- * What is answered, and what another job has, needs no place.  Positions go on
- * through all parts: the place of the row counts, and the part follows.
+ * What is answered, and what another job has, needs no place; nor has whom the
+ * service seeks already, by a single call.  Positions go on through all parts:
+ * the place of the row counts, and the part follows.
  */
 static const Oid spool_types[] = {
 	TEXTARRAYOID, INT8OID, INT8OID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 	TEXTOID
 };
 
-#define INSERT_ASKED(fresh) \
+#define INSERT_ASKED(fresh, sought) \
 	{CO_TABLE_JOBS, "WITH given AS MATERIALIZED (SELECT u.asked, u.number, " fresh " AS fresh" \
 	" FROM (SELECT a.asked COLLATE \"C\" AS asked, a.number" \
 	" FROM unnest($1) WITH ORDINALITY AS a (asked, number)) AS u)," \
@@ -115,7 +116,7 @@ static const Oid spool_types[] = {
 	" JOIN %s.clearout_jobs_data AS j USING (job)" \
 	" WHERE s.asked = g.asked AND s.job <> $2 AND j.origin = $5 AND j.kind = $9" \
 	" AND j.cancelled_at IS NULL" \
-	" AND p.state NOT IN ('done', 'failed', 'cancelled')) AS waits" \
+	" AND p.state NOT IN ('done', 'failed', 'cancelled')) OR " sought " AS waits" \
 	" FROM given AS g WHERE NOT g.fresh)," \
 	" placed AS (INSERT INTO %s.clearout_spool (job, part, position, asked)" \
 	" SELECT $2, n.place / $4 + 1, n.place % $4 + 1, n.asked" \
@@ -129,12 +130,16 @@ static CoStatement insert_asked[CO_BULK_KINDS] = {
 		"(EXISTS (SELECT FROM %s.clearout_results AS r WHERE r.email = u.asked"
 		" AND " CO_FRESH("$6", "$7", "$8") ")"
 		" OR EXISTS (SELECT FROM %s.clearout_spill AS r WHERE r.email = u.asked"
-		" AND " CO_FRESH("$6", "$7", "$8") "))"),
+		" AND " CO_FRESH("$6", "$7", "$8") "))",
+		"false"),
 	[CO_BULK_FIND] = INSERT_ASKED(
 		"(EXISTS (SELECT FROM %s.clearout_people AS r WHERE r.asked_name = " CO_ASKED_NAME("u.asked")
 		" AND r.asked_domain = " CO_ASKED_DOMAIN("u.asked") " AND greatest(r.found_at, r.asked_at) >= $6)"
 		" OR EXISTS (SELECT FROM %s.clearout_lookup_spill AS r WHERE r.kind = '" CO_FIND_KIND "'"
-		" AND r.key = u.asked AND greatest(r.answered_at, r.asked_at) >= $6))")
+		" AND r.key = u.asked AND greatest(r.answered_at, r.asked_at) >= $6))",
+		"EXISTS (SELECT FROM %s.clearout_queue AS q WHERE q.email IS NULL"
+		" AND q.name = " CO_ASKED_NAME("g.asked") " AND q.domain = " CO_ASKED_DOMAIN("g.asked")
+		" AND q.queue_id IS NOT NULL AND q.failed_at IS NULL AND q.origin = $5)")
 };
 
 static const Oid parts_types[] = {INT8OID, INT8OID, INT4OID};

@@ -18,6 +18,7 @@
 #include "import_kinds.h"
 #include "people.h"
 #include "price.h"
+#include "slots.h"
 
 /* ---------- rows ---------- */
 
@@ -37,6 +38,10 @@ set_asked(CoImportRow *row, const CoCsvPerson *answer)
 	if (name[0] == '\0' || company[0] == '\0')
 		return false;
 	row->key = psprintf("%s%c%s", name, CO_FIND_SEPARATOR, company);
+
+	/* nobody has asked that, and it would not fit into an index */
+	if (strlen(row->key) >= CO_KEY_SIZE)
+		return false;
 	co_import_set_text(row, CO_PERSON_ASKED_NAME, name);
 	co_import_set_text(row, CO_PERSON_ASKED_DOMAIN, company);
 	return true;
@@ -84,7 +89,7 @@ fill_row(const CoImport *import, char **fields, int count, TimestampTz now,
 	memset(row->isnull, true, sizeof(row->isnull));
 	if (!set_asked(row, &answer))
 	{
-		*why = co_csv_verdict_text(CO_CSV_NO_NAME);
+		*why = "the name or the domain is none that can be asked for";
 		return CO_ROW_BROKEN;
 	}
 	row->time = co_import_time(import, answer.found_on, now);

@@ -337,6 +337,7 @@ reload(void)
 	read_token();
 	co_gate_lift();
 	co_spending_reread();
+	co_bulk_news();				/* what held a list up may be over */
 	if (mine->token >= 0)
 	{
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
@@ -1239,6 +1240,7 @@ balance_landed(const CoCreditsAnswer *answer, const CoOutcome *outcome)
 	co_outcome_describe(outcome, text, sizeof(text));
 	co_gate_balance_landed(answer, outcome);
 	co_spending_balance_landed(outcome->fault == CO_FAULT_NONE ? answer : NULL, text);
+	co_bulk_news();				/* a list may wait for that */
 }
 
 static void

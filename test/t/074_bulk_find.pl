@@ -184,6 +184,7 @@ subtest 'result files' => sub {
 		qq{x,doe,row,,x\@y.test,,row-3.test,83,Success,$time},
 		qq{x,doe,row,Brand New,x\@y.test,,row-3.test,83,Success,$time},
 		qq{x,doe,row,Found,,,row-3.test,83,Success,$time},
+		'x,doe,' . 'row' x 5000 . qq{,Found,x\@y.test,,row-3.test,83,Success,$time},
 		qq{"two\nlines ""here""",DOE,  Row,Not Found,,,Row-4.test,,Email Address Not Found,2025-09-01 04:31:20},
 		qq{x,doe,row,Not Found,,,row-5.test,,Request cancelled,$time},
 		qq{x,doe,row,found,jane\@acme.test,acme inc,,83 %,Success,not a time},
@@ -193,7 +194,7 @@ subtest 'result files' => sub {
 	$job = find(q{SELECT ''Row Doe'', ''row-'' || i || ''.test'' FROM generate_series(1, 6) i UNION ALL SELECT ''Row Doe'', ''Acme Inc''});
 	ok(job_state($job, 'done'), 'broken rows: done');
 	is(sql("SELECT rows_read, rows_answered, rows_undone, rows_broken, broken, credits FROM clearout_parts WHERE job = $job"),
-		'13|4|1|7|quotes are left open, or the row is too long|12', 'each row is accounted for');
+		'14|4|1|8|quotes are left open, or the row is too long|12', 'each row is accounted for');
 	is(sql("SELECT string_agg(replace(asked, chr(31), '|'), ' ' ORDER BY asked) FROM clearout_spool WHERE job = $job"),
 		'row doe|row-2.test row doe|row-3.test row doe|row-5.test', 'what has no answer is named');
 	is(sql(q{SELECT string_agg(concat_ws(',', asked_domain, status, email, confidence_score, date(found_at)), ' ' ORDER BY asked_domain) FROM clearout_people WHERE asked_name = 'row doe' AND asked_domain <> 'acme inc'}),
@@ -248,6 +249,17 @@ subtest 'which answer wins' => sub {
 	$api->config(bulk_speed => undef);
 	ok(job_state($job, 'done') && job_state($second, 'done'), 'both are done');
 	is(rows_of("somebody doe|round-$round-1.test"), 1, 'each was sought once');
+
+	# Whom the service seeks already is left out as well.
+	$api->config(find_later => 5000);
+	$api->fault(endpoint => 'find', status => 524, times => 1);
+	sql(q{SELECT clearout_enqueue_find('Somebody Sought', 'sought.test')});
+	ok(wait_until(60, sub { sql(q{SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL}) eq '1' }), 'a single search goes on');
+	$second = find(q{SELECT ''Somebody Sought'', ''sought.test''});
+	is(sql("SELECT rows_waiting, rows_spooled FROM clearout_jobs_data WHERE job = $second"), '1|0', 'who is sought already is left out');
+	ok(wait_until(60, sub { sql(q{SELECT status FROM clearout_people WHERE asked_domain = 'sought.test'}) eq 'found' }), 'and found by that search');
+	is(rows_of('somebody sought|sought.test'), 0, 'alone');
+	$api->clear;
 };
 
 subtest 'the answer to the upload is lost' => sub {
