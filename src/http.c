@@ -21,9 +21,10 @@
  * without an answer.  That is welcome while no byte of the request has left,
  * and must not be from then on: transfer_repeated() tells.  It is asked at
  * three places: before curl gets a new socket, which ends the matter without
- * a needless connection; before it begins a request on whatever connection;
- * and before it may read the body once more.  Either of the last two would be
- * enough, but releases before 7.80 lack the one.
+ * a needless connection; before it begins a request on whatever connection,
+ * which releases before 7.80 do not tell; and before it may read the body once
+ * more.  With those releases all depends on the last, so there curl reads every
+ * body by our callback; with newer ones it is given the body as a whole.
  *-------------------------------------------------------------------------
  */
 #include "http.h"
@@ -152,6 +153,7 @@ typedef struct CoTransfer
 	char	   *content_type;	/* header line, if it is not JSON */
 	struct curl_slist content_type_node;
 	bool		proxied;		/* what the easy handle is set to */
+	bool		fields;			/* likewise: to a body of one piece */
 
 	/* how it goes */
 	bool		resolving;		/* counted in http->resolving */
@@ -1609,6 +1611,15 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 	SET(CURLOPT_TIMEOUT_MS, (long) (request->timeout > 0 ? request->timeout : 1));
 	if (transfer->post)
 	{
+		bool		fields = HAVE_PREREQ && !transfer->supplied;
+
+		/*
+		 * A body that curl has as a whole leaves together with the head: one
+		 * packet, for which the service wakes up once.
+		 */
+		if (fields || transfer->fields)
+			SET(CURLOPT_POSTFIELDS, fields ? transfer->request : NULL);
+		transfer->fields = fields;
 		SET(CURLOPT_POST, 1L);
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->request_length);
 	}
