@@ -192,6 +192,7 @@ struct CoHttp
 	CoTransfer *all;			/* in flight, finished or collected */
 	CoTransfer *finished;		/* not yet collected, oldest first */
 	CoTransfer **finished_tail;
+	int			nfinished;
 	CoTransfer *free;
 	int			nfree;
 
@@ -1125,6 +1126,7 @@ transfer_finish(CoTransfer *transfer, CURLcode result)
 	transfer->next_finished = NULL;
 	*http->finished_tail = transfer;
 	http->finished_tail = &transfer->next_finished;
+	http->nfinished++;
 }
 
 static void
@@ -1815,6 +1817,7 @@ co_http_abandon(CoHttp *http, CoHttpTransfer *transfer)
 			*link = transfer->next_finished;
 			if (http->finished_tail == &transfer->next_finished)
 				http->finished_tail = link;
+			http->nfinished--;
 		}
 	}
 	transfer->reusable = false;
@@ -1864,14 +1867,14 @@ socket_ready(CoHttp *http, int fd, uint32_t events)
 }
 
 void
-co_http_drive(CoHttp *http)
+co_http_drive(CoHttp *http, int most)
 {
 	struct epoll_event events[EVENTS_AT_ONCE];
 	sigset_t	saved;
 	int			running;
 
 	signals_block(&saved);
-	for (int turn = 0; turn < TURNS_MAX; turn++)
+	for (int turn = 0; turn < TURNS_MAX && http->nfinished < most; turn++)
 	{
 		bool		due;
 		int			count;
@@ -1880,7 +1883,9 @@ co_http_drive(CoHttp *http)
 		 * Sockets first: a transfer that begins with the timer should not be
 		 * given a connection whose end we could know of.
 		 */
-		count = epoll_wait(http->epoll, events, EVENTS_AT_ONCE, 0);
+		count = most - http->nfinished;
+		count = epoll_wait(http->epoll, events,
+						   count < EVENTS_AT_ONCE ? count : EVENTS_AT_ONCE, 0);
 		for (int i = 0; i < count; i++)
 			socket_ready(http, events[i].data.fd, events[i].events);
 
@@ -1910,6 +1915,7 @@ co_http_finished(CoHttp *http, CoHttpDone *done)
 	http->finished = transfer->next_finished;
 	if (http->finished == NULL)
 		http->finished_tail = &http->finished;
+	http->nfinished--;
 
 	memset(done, 0, sizeof(*done));
 	done->owner = transfer->owner;

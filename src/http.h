@@ -133,8 +133,12 @@ extern void co_http_abandon(CoHttp *http, CoHttpTransfer *transfer);
 /* Milliseconds until co_http_drive() must be called again; -1: no timer. */
 extern long co_http_timeout(const CoHttp *http);
 
-/* Do whatever can be done without blocking. */
-extern void co_http_drive(CoHttp *http);
+/*
+ * Do whatever can be done without blocking, but leave it once so many
+ * transfers have finished, or few more; what has come in besides keeps the
+ * descriptor readable.
+ */
+extern void co_http_drive(CoHttp *http, int most);
 
 /* The next finished transfer, if any; call until it returns false. */
 extern bool co_http_finished(CoHttp *http, CoHttpDone *done);

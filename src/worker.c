@@ -22,6 +22,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "access/xact.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
@@ -1496,12 +1498,20 @@ land(CoHttpDone *done)
 	co_flight_set_state(flight, CO_FLIGHT_LANDED);
 }
 
+/*
+ * No more is taken in at a time than is stored at a time: when many answers
+ * come together, the first of them make room before the last are read.
+ */
 static void
 drive(void)
 {
 	CoHttpDone	done;
+	int			landed = co_flight_count(CO_FLIGHT_LANDED);
 
-	co_http_drive(http);
+	if (store_retry_at != 0)
+		co_http_drive(http, INT_MAX);
+	else if (landed < STORE_GROUP)
+		co_http_drive(http, STORE_GROUP - landed);
 	while (co_http_finished(http, &done))
 	{
 		CoBulkHost	host = bulk_host();
@@ -1933,6 +1943,7 @@ run_loop(void)
 		if (ShutdownRequestPending)
 		{
 			/* What the service has answered by now is paid for. */
+			co_http_drive(http, INT_MAX);
 			drive();
 			store_landed(true);
 			co_usage_flush();

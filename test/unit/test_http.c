@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -724,7 +725,7 @@ turn(CoHttp *http, int limit)
 	if (timeout < 0 || timeout > limit)
 		timeout = limit;
 	poll(&pollfd, 1, (int) timeout);
-	co_http_drive(http);
+	co_http_drive(http, INT_MAX);
 	return collect(http);
 }
 
@@ -1178,7 +1179,7 @@ test_idle(void)
 	CHECK(run(http, 20, 20000), "20 transfers did not end");
 	while (poll(&pollfd, 1, 500) > 0 && wakes < 1000)
 	{
-		co_http_drive(http);
+		co_http_drive(http, INT_MAX);
 		wakes++;
 	}
 	CHECK(wakes >= 1 && wakes <= 20, "woken %d times by 20 closed connections", wakes);
@@ -1189,7 +1190,7 @@ test_idle(void)
 	start(http, &calls[1], "/reset", POST, 5000);
 	CHECK(run(http, 2, 20000), "2 transfers did not end");
 	while (poll(&pollfd, 1, 100) > 0 && wakes++ < 1000)
-		co_http_drive(http);
+		co_http_drive(http, INT_MAX);
 	CHECK(wakes < 30, "woken %d times", wakes);
 	CHECK(co_http_timeout(http) == -1, "a timer of %ld ms", co_http_timeout(http));
 	co_http_destroy(http);
@@ -1460,7 +1461,7 @@ test_destroy(void)
 		struct pollfd pollfd = {.fd = co_http_fd(http), .events = POLLIN};
 
 		poll(&pollfd, 1, 10);
-		co_http_drive(http);
+		co_http_drive(http, INT_MAX);
 	}
 	/* some collected, some not, one not released */
 	CHECK(co_http_finished(http, &done), "none finished");

@@ -9,6 +9,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -368,7 +369,7 @@ turn(CoHttp *http, Stream *stream)
 	uint64_t	hungry;
 
 	poll(&pollfd, 1, timeout < 0 || timeout > 1000 ? 1000 : (int) timeout);
-	co_http_drive(http);
+	co_http_drive(http, INT_MAX);
 	while (co_http_finished(http, &done))
 	{
 		Stream	   *owner = done.owner;
@@ -570,7 +571,7 @@ test_download(void)
 		while (co_http_chunk(stream.transfer, &data) == 0 && now_ms() < end)
 		{
 			poll(&pollfd, 1, 10);
-			co_http_drive(http);
+			co_http_drive(http, INT_MAX);
 		}
 		CHECK(co_http_chunk(stream.transfer, &data) > 0, "a chunk came");
 		for (int i = 0; i < 3; i++)
@@ -583,7 +584,7 @@ test_download(void)
 			while (!seen && now_ms() < end)
 			{
 				poll(&pollfd, 1, 10);
-				co_http_drive(http);
+				co_http_drive(http, INT_MAX);
 				seen = co_http_finished(http, &done);
 			}
 			CHECK(seen && done.owner == &other, "another call beside it");
@@ -665,7 +666,7 @@ test_abandon(void)
 				for (int turn = 0; turn < turns; turn++)
 				{
 					poll(&pollfd, 1, 1);
-					co_http_drive(http);
+					co_http_drive(http, INT_MAX);
 				}
 				if (!destroy)
 					co_http_abandon(http, stream.transfer);
