@@ -15,7 +15,7 @@ MODULE_big  = clearout
 PURE_OBJS   = src/address.o src/bulk_codec.o src/codec.o src/codec_find.o src/codec_json.o \
               src/codec_lookup.o src/codec_request.o src/credits.o src/csv.o src/csv_field.o src/csv_find.o src/csv_verify.o src/decide.o src/endpoint.o src/governor.o \
               src/headers.o src/hindrance.o src/http.o src/meter.o src/outcome.o src/price.o src/retry.o src/timestamp.o \
-              src/utf8.o src/words.o
+              src/utf8.o src/value.o src/verdict.o src/words.o
 OBJS        = $(PURE_OBJS) \
               src/arguments.o src/ask.o src/bulk.o src/bulk_active.o src/bulk_backlog.o src/bulk_download.o src/bulk_file.o \
               src/bulk_import.o src/bulk_kind.o src/bulk_order.o src/bulk_progress.o src/bulk_rows.o src/bulk_spool.o src/bulk_table.o \

@@ -145,7 +145,7 @@ copy_text(const json_t *json, char *copy, size_t size)
 static CoBulkState
 read_state(const json_t *json)
 {
-	char		word[WORD_MAX + 1];
+	char		word[CO_WORD_MAX + 1];
 
 	if (co_json_fold_word(json, word) == 0)
 		return CO_BULK_RUNNING;

@@ -12,99 +12,65 @@
  */
 #include "codec.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "codec_json.h"
+#include "verdict.h"
+
+static CoValue
+part_of(const json_t *object, const char *name)
+{
+	return co_json_value(json_object_get(object, name));
+}
+
+static void
+pick_parts(const json_t *data, CoVerdictParts *parts)
+{
+	const json_t *sub_status = json_object_get(data, "sub_status");
+	const json_t *details = json_object_get(data, "detail_info");
+
+	parts->email_address = part_of(data, "email_address");
+	parts->status = part_of(data, "status");
+	parts->safe_to_send = part_of(data, "safe_to_send");
+	parts->bounce_type = part_of(data, "bounce_type");
+	/* documented as an object; a bare number is taken as well */
+	parts->sub_status = json_is_object(sub_status) ? part_of(sub_status, "code") :
+		co_json_value(sub_status);
+	parts->desc = part_of(sub_status, "desc");
+	parts->suggested_email_address = part_of(data, "suggested_email_address");
+	parts->account = part_of(details, "account");
+	parts->domain = part_of(details, "domain");
+	parts->mx_record = part_of(details, "mx_record");
+	parts->smtp_provider = part_of(details, "smtp_provider");
+	parts->ai_verdict = part_of(data, "ai_verdict");
+	parts->disposable = part_of(data, "disposable");
+	parts->free = part_of(data, "free");
+	parts->role = part_of(data, "role");
+	parts->gibberish = part_of(data, "gibberish");
+	parts->verified_on = part_of(data, "verified_on");
+	parts->time_taken = part_of(data, "time_taken");
+}
 
 static void
 read_verify(const json_t *data, size_t guess, const char *email,
 			CoVerifyAnswer *answer, CoOutcome *outcome)
 {
-	const json_t *address = json_object_get(data, "email_address");
-	const json_t *sub_status = json_object_get(data, "sub_status");
-	const json_t *details = json_object_get(data, "detail_info");
-	char		status[WORD_MAX + 1];
-	char		safe_to_send[WORD_MAX + 1];
-	char		bounce_type[WORD_MAX + 1];
-	size_t		status_length;
-	size_t		safe_to_send_length;
-	size_t		bounce_type_length;
-	const size_t suffix = sizeof("_bounce") - 1;
-	int64_t		number;
+	CoVerdictParts parts;
+	CoVerdictTexts texts;
+	size_t		used;
 
-	if (address != NULL && !co_json_same_address(address, email))
-	{
-		co_json_set_fault(outcome, CO_FAULT_MISMATCH, "the answer is for another address");
+	pick_parts(data, &parts);
+	if (!co_verdict_read(&parts, email, answer, &texts, outcome))
 		return;
-	}
-
-	status_length = co_json_fold_word(json_object_get(data, "status"), status);
-	if (status_length == 0)
-	{
-		co_json_set_fault(outcome, CO_FAULT_MALFORMED, "the answer has no usable status");
-		return;
-	}
-	if (strcmp(status, "catchall") == 0)
-	{
-		strcpy(status, "catch_all");
-		status_length = strlen(status);
-	}
-
-	safe_to_send_length =
-		co_json_fold_word(json_object_get(data, "safe_to_send"), safe_to_send);
-
-	/* in places the service's words are "Hard bounce" and "Soft bounce" */
-	bounce_type_length =
-		co_json_fold_word(json_object_get(data, "bounce_type"), bounce_type);
-	if (bounce_type_length > suffix &&
-		strcmp(bounce_type + bounce_type_length - suffix, "_bounce") == 0)
-		bounce_type_length -= suffix;
-
-	{
-		const CoField fields[] = {
-			co_json_word_field(&answer->status, status, status_length),
-			co_json_word_field(&answer->safe_to_send, safe_to_send, safe_to_send_length),
-			co_json_word_field(&answer->bounce_type, bounce_type, bounce_type_length),
-			co_json_text_field(&answer->reason, json_object_get(sub_status, "desc")),
-			co_json_text_field(&answer->suggested_email,
-							   json_object_get(data, "suggested_email_address")),
-			co_json_text_field(&answer->account, json_object_get(details, "account")),
-			co_json_text_field(&answer->domain, json_object_get(details, "domain")),
-			co_json_text_field(&answer->mx_record, json_object_get(details, "mx_record")),
-			co_json_text_field(&answer->smtp_provider,
-							   json_object_get(details, "smtp_provider")),
-			co_json_text_field(&answer->ai_verdict, json_object_get(data, "ai_verdict"))
-		};
-
-		if (!co_json_store(data, guess, &answer->raw, fields,
-						   sizeof(fields) / sizeof(fields[0])))
-		{
-			co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
-			return;
-		}
-	}
-
-	/* documented as an object; a bare number is taken as well */
-	if (co_json_whole(json_is_object(sub_status) ?
-					  json_object_get(sub_status, "code") : sub_status,
-					  INT_MAX, &number))
-		answer->sub_status = (int) number;
+	answer->raw = co_json_dump(data, guess, texts.room, &used);
+	if (answer->raw != NULL)
+		co_verdict_put(&texts, answer->raw + used);
 	else
-		answer->sub_status = -1;
-
-	answer->disposable = co_json_ternary(json_object_get(data, "disposable"));
-	answer->free = co_json_ternary(json_object_get(data, "free"));
-	answer->role = co_json_ternary(json_object_get(data, "role"));
-	answer->gibberish = co_json_ternary(json_object_get(data, "gibberish"));
-	answer->verified_on = co_json_time(json_object_get(data, "verified_on"));
-
-	if (json_is_integer(json_object_get(data, "time_taken")) &&
-		co_json_whole(json_object_get(data, "time_taken"), INT64_MAX, &number))
-		answer->time_taken = number;
-	else
-		answer->time_taken = -1;
+	{
+		memset(answer, 0, sizeof(*answer));
+		co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
+	}
 }
 
 void
@@ -139,7 +105,7 @@ co_decode_credits(int http_status, const char *body, size_t length,
 
 	memset(answer, 0, sizeof(*answer));
 	data = co_json_open(http_status, body, length, CO_DATA_FIRST, outcome, NULL);
-	if (data != NULL && !co_json_store(data, length, &answer->raw, NULL, 0))
+	if (data != NULL && !co_json_store(data, length, &answer->raw))
 		co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
 	else if (data != NULL)
 	{
@@ -162,6 +128,7 @@ void
 co_verify_answer_free(CoVerifyAnswer *answer)
 {
 	free(answer->raw);
+	free(answer->jsonb);
 	memset(answer, 0, sizeof(*answer));
 }
 

@@ -7,7 +7,7 @@
  * codec_json.c what they share.
  * Whatever bytes come in, the outcome is a typed answer or a typed fault.
  * Strings in a reply are valid UTF-8 without NUL; the reply owns them, in one
- * block that begins at raw: copy them, never free one.  Not for use by several
+ * block that begins at raw, or at jsonb: copy them, never free one.  Not for use by several
  * threads at once.
  *-------------------------------------------------------------------------
  */
@@ -19,15 +19,7 @@
 
 #include "endpoint.h"
 #include "outcome.h"
-
-typedef enum CoTernary
-{
-	CO_NULL = -1,				/* absent, null, or not a yes/no */
-	CO_FALSE = 0,
-	CO_TRUE = 1
-} CoTernary;
-
-#define CO_NO_TIME INT64_MIN	/* a time that the answer did not carry */
+#include "value.h"
 
 /*
  * The answer of an instant verification.  Every pointer but status may be
@@ -55,7 +47,9 @@ typedef struct CoVerifyAnswer
 	int64_t		time_taken;		/* milliseconds, or -1 */
 	char	   *raw;			/* the data object as compact JSON, unescaped
 								 * UTF-8, U+0000 replaced by U+FFFD, so that a
-								 * jsonb column takes it */
+								 * jsonb column takes it; NULL if ... */
+	void	   *jsonb;			/* ... it is such a value already, of a reader
+								 * other than co_decode_verify() */
 } CoVerifyAnswer;
 
 /* The account's balance (GET /email_verify/getcredits). */

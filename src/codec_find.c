@@ -116,7 +116,7 @@ read_success(CoEndpointId endpoint, const json_t *data, size_t length,
 		return;
 	}
 
-	if (!co_json_store(data, length, &answer->raw, NULL, 0))
+	if (!co_json_store(data, length, &answer->raw))
 	{
 		co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
 		return;

@@ -19,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
-#include "timestamp.h"
 #include "utf8.h"
 
 /*
@@ -393,42 +391,35 @@ co_json_set_fault(CoOutcome *outcome, CoFault fault, const char *message)
 				   strlen(message));
 }
 
-/* A number written in digits and nothing else. */
-static bool
-read_digits(const char *text, int64_t max, int64_t *result)
+CoValue
+co_json_value(const json_t *json)
 {
-	int64_t		value = 0;
+	CoValue		value = {CO_VALUE_OTHER, NULL, 0, 0};
 
-	if (*text == '\0')
-		return false;
-	for (; *text != '\0'; text++)
+	if (json == NULL)
+		value.kind = CO_VALUE_ABSENT;
+	else if (json_is_string(json))
 	{
-		int			digit = *text - '0';
-
-		if (digit < 0 || digit > 9 || value > (max - digit) / 10)
-			return false;
-		value = value * 10 + digit;
+		value.kind = CO_VALUE_TEXT;
+		value.text = json_string_value(json);
+		value.length = json_string_length(json);
 	}
-	*result = value;
-	return true;
+	else if (json_is_integer(json))
+	{
+		value.kind = CO_VALUE_INTEGER;
+		value.number = json_integer_value(json);
+	}
+	else if (json_is_boolean(json))
+		value.kind = json_is_true(json) ? CO_VALUE_TRUE : CO_VALUE_FALSE;
+	return value;
 }
 
-/* A whole number from 0 to max, as a JSON integer or as a string of digits. */
 bool
 co_json_whole(const json_t *json, int64_t max, int64_t *result)
 {
-	if (json_is_integer(json))
-	{
-		json_int_t	value = json_integer_value(json);
+	CoValue		value = co_json_value(json);
 
-		if (value < 0 || value > max)
-			return false;
-		*result = value;
-		return true;
-	}
-	if (json_is_string(json))
-		return read_digits(json_string_value(json), max, result);
-	return false;
+	return co_value_whole(&value, max, result);
 }
 
 /* Append to a buffer for as long as there is room. */
@@ -574,83 +565,28 @@ co_json_open_raw(const char *raw)
 	return parse(raw, strlen(raw), why, sizeof(why));
 }
 
-/*
- * Fold a word of an open vocabulary, so that "Catch-All" and "catch_all" are
- * one: ASCII to lower case, blanks, hyphens and underscores between its parts
- * to one underscore, none at the ends.  Returns the length, 0 if this is no
- * string, an empty one or one that is too long.
- */
 size_t
-co_json_fold_word(const json_t *json, char word[WORD_MAX + 1])
+co_json_fold_word(const json_t *json, char word[CO_WORD_MAX + 1])
 {
-	const char *text = json_string_value(json);
-	size_t		length = 0;
-	bool		gap = false;
+	CoValue		value = co_json_value(json);
 
-	if (text == NULL)
-		return 0;
-	for (; *text != '\0'; text++)
-	{
-		if (strchr(" \t\r\n-_", *text) != NULL)
-		{
-			gap = length > 0;
-			continue;
-		}
-		if (length + (gap ? 1 : 0) >= WORD_MAX)
-			return 0;
-		if (gap)
-			word[length++] = '_';
-		gap = false;
-		word[length++] = lower(*text);
-	}
-	word[length] = '\0';
-	return length;
+	return co_value_fold_word(&value, word);
 }
 
-/* Yes and no are strings in this API; booleans are taken too. */
 CoTernary
 co_json_ternary(const json_t *json)
 {
-	const char *text = json_string_value(json);
+	CoValue		value = co_json_value(json);
 
-	if (json_is_boolean(json))
-		return json_is_true(json) ? CO_TRUE : CO_FALSE;
-	if (text == NULL)
-		return CO_NULL;
-	if (co_json_equal_words(text, "yes"))
-		return CO_TRUE;
-	if (co_json_equal_words(text, "no"))
-		return CO_FALSE;
-	return CO_NULL;
+	return co_value_ternary(&value);
 }
 
 int64_t
 co_json_time(const json_t *json)
 {
-	const char *text = json_string_value(json);
-	int64_t		time;
+	CoValue		value = co_json_value(json);
 
-	if (text != NULL && co_timestamp_parse(text, &time))
-		return time;
-	return CO_NO_TIME;
-}
-
-CoField
-co_json_text_field(char **target, const json_t *json)
-{
-	CoField		field = {target, json_string_value(json), json_string_length(json)};
-
-	if (field.length == 0)
-		field.text = NULL;
-	return field;
-}
-
-CoField
-co_json_word_field(char **target, const char *word, size_t length)
-{
-	CoField		field = {target, length > 0 ? word : NULL, length};
-
-	return field;
+	return co_value_time(&value);
 }
 
 /*
@@ -700,58 +636,19 @@ co_json_dump(const json_t *data, size_t guess, size_t more, size_t *used)
 	}
 }
 
-/*
- * Put raw and all texts into one block: an answer is then a single
- * allocation, and raw is what frees it.
- */
 bool
-co_json_store(const json_t *data, size_t guess, char **raw, const CoField *fields,
-			int count)
+co_json_store(const json_t *data, size_t guess, char **raw)
 {
-	size_t		room = 0;
 	size_t		used;
-	char	   *block;
 
-	for (int i = 0; i < count; i++)
-	{
-		if (fields[i].text != NULL)
-			room += fields[i].length + 1;
-	}
-
-	block = co_json_dump(data, guess, room, &used);
-	if (block == NULL)
-		return false;
-	*raw = block;
-	for (int i = 0; i < count; i++)
-	{
-		if (fields[i].text == NULL)
-			continue;
-		memcpy(block + used, fields[i].text, fields[i].length);
-		block[used + fields[i].length] = '\0';
-		*fields[i].target = block + used;
-		used += fields[i].length + 1;
-	}
-	return true;
+	*raw = co_json_dump(data, guess, 0, &used);
+	return *raw != NULL;
 }
 
-/*
- * Is the address of an answer the one that was asked for?  The service may
- * have folded it; we fold both.
- */
 bool
 co_json_same_address(const json_t *json, const char *email)
 {
-	char		theirs[CO_ADDRESS_MAX + 1];
-	char		ours[CO_ADDRESS_MAX + 1];
+	CoValue		value = co_json_value(json);
 
-	if (!json_is_string(json))
-		return false;
-	if (co_json_equal_words(json_string_value(json), email))
-		return true;
-	return co_address_normalize(json_string_value(json),
-								json_string_length(json),
-								theirs, sizeof(theirs)) == CO_ADDRESS_OK &&
-		co_address_normalize(email, strlen(email),
-							 ours, sizeof(ours)) == CO_ADDRESS_OK &&
-		strcmp(theirs, ours) == 0;
+	return co_value_is_address(&value, email);
 }

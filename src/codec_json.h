@@ -22,16 +22,7 @@
 
 #include "codec.h"
 #include "outcome.h"
-
-#define WORD_MAX 64				/* a longer word is no status */
-
-/* A text of the answer on its way into the block of the reply. */
-typedef struct CoField
-{
-	char	  **target;
-	const char *text;			/* NULL: absent */
-	size_t		length;
-} CoField;
+#include "value.h"
 
 /* What the data of a success may be. */
 typedef enum CoDataShape
@@ -62,25 +53,18 @@ extern void co_json_set_fault(CoOutcome *outcome, CoFault fault, const char *mes
 /* Equal but for ASCII case? */
 extern bool co_json_equal_words(const char *a, const char *b);
 
-/* Is this text the address that was asked for?  The service may have folded
- * it. */
+/* The same as value.h has them. */
+extern CoValue co_json_value(const json_t *json);
 extern bool co_json_same_address(const json_t *json, const char *email);
-
-/* A whole number from 0 to max, as a JSON integer or as a string of digits. */
 extern bool co_json_whole(const json_t *json, int64_t max, int64_t *result);
-
 extern CoTernary co_json_ternary(const json_t *json);
 extern int64_t co_json_time(const json_t *json);
-extern size_t co_json_fold_word(const json_t *json, char word[WORD_MAX + 1]);
-
-extern CoField co_json_text_field(char **target, const json_t *json);
-extern CoField co_json_word_field(char **target, const char *word, size_t length);
+extern size_t co_json_fold_word(const json_t *json, char word[CO_WORD_MAX + 1]);
 
 /* Compact JSON in a new block with room for more bytes behind it. */
 extern char *co_json_dump(const json_t *data, size_t guess, size_t more, size_t *used);
 
-/* Put raw and all texts into one block, which raw frees. */
-extern bool co_json_store(const json_t *data, size_t guess, char **raw,
-						  const CoField *fields, int count);
+/* The same and nothing behind it. */
+extern bool co_json_store(const json_t *data, size_t guess, char **raw);
 
 #endif							/* CO_CODEC_JSON_H */

@@ -226,7 +226,7 @@ read_lookup(CoEndpointId endpoint, const json_t *data, size_t length,
 		memset(answer, 0, sizeof(*answer));
 		return;
 	}
-	if (!co_json_store(data, length, &answer->raw, NULL, 0))
+	if (!co_json_store(data, length, &answer->raw))
 	{
 		memset(answer, 0, sizeof(*answer));
 		co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
