@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 
 #include "convert.h"
 
@@ -69,6 +70,17 @@ co_text_from_utf8(const char *text)
 		}
 	}
 	return result.data;
+}
+
+Datum
+co_datum_from_utf8(const char *text)
+{
+	int			encoding = GetDatabaseEncoding();
+
+	/* as it is, but for a needless copy */
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return CStringGetTextDatum(text);
+	return CStringGetTextDatum(co_text_from_utf8(text));
 }
 
 char *

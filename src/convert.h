@@ -13,6 +13,9 @@
  */
 extern char *co_text_from_utf8(const char *text);
 
+/* The same as a datum of type text. */
+extern Datum co_datum_from_utf8(const char *text);
+
 /* The other way, palloc'd.  The bytes of a SQL_ASCII database are handed on as
  * they are, valid UTF-8 or not. */
 extern char *co_text_to_utf8(const char *text, int length);

@@ -110,7 +110,7 @@ set_text(Datum *values, char *nulls, CoColumn column, const char *utf8)
 {
 	nulls[column] = (utf8 == NULL || utf8[0] == '\0') ? 'n' : ' ';
 	if (nulls[column] == ' ')
-		values[column] = CStringGetTextDatum(co_text_from_utf8(utf8));
+		values[column] = co_datum_from_utf8(utf8);
 }
 
 static void
@@ -165,8 +165,10 @@ answer_to_parameters(const CoAnswer *answer, Datum *values, char *nulls)
 	values[CO_COL_TIME_TAKEN] = IntervalPGetDatum(taken);
 
 	values[CO_COL_SOURCE] = CStringGetTextDatum("instant");
-	nulls[CO_COL_RAW] = verify->raw == NULL ? 'n' : ' ';
-	if (verify->raw != NULL)
+	nulls[CO_COL_RAW] = verify->raw == NULL && verify->jsonb == NULL ? 'n' : ' ';
+	if (verify->jsonb != NULL)
+		values[CO_COL_RAW] = PointerGetDatum(verify->jsonb);
+	else if (verify->raw != NULL)
 		values[CO_COL_RAW] = DirectFunctionCall1(jsonb_in,
 												 CStringGetDatum(co_text_from_utf8(verify->raw)));
 	values[CO_COL_ASKED_AT] = TimestampTzGetDatum(answer->asked_at);

@@ -63,6 +63,7 @@
 #include "stored.h"
 #include "token.h"
 #include "usage.h"
+#include "verdict_jsonb.h"
 #include "worker.h"
 
 /* Longer than the time that the service was told, so that it speaks first. */
@@ -1452,6 +1453,22 @@ end_charge(CoFlight *flight, const CoVerifyAnswer *verify, const CoLookupAnswer 
 		co_spending_end(&flight->charge, "", credits);
 }
 
+/* What is it that came? */
+static void
+decode(const CoFlight *flight, CoHttpDone *done, CoVerifyAnswer *verify, CoLookupAnswer *lookup)
+{
+	int			status = done->outcome.http_status;
+
+	if (co_endpoints[flight->call].kind != CO_KIND_VERIFY)
+		co_decode_lookup(flight->call, status, done->body, done->length,
+						 flight->call == CO_ENDPOINT_FIND_STATUS ? flight->search : flight->utf8,
+						 lookup, &done->outcome);
+	else if (!co_verdict_from_jsonb(status, done->body, done->length, flight->utf8,
+									verify, &done->outcome))
+		co_decode_verify(status, done->body, done->length, flight->utf8,
+						 verify, &done->outcome);
+}
+
 /* One call has ended. */
 static void
 land(CoHttpDone *done)
@@ -1461,15 +1478,7 @@ land(CoHttpDone *done)
 	CoLookupAnswer lookup = {0};
 
 	if (done->outcome.fault == CO_FAULT_NONE)
-	{
-		if (co_endpoints[flight->call].kind == CO_KIND_VERIFY)
-			co_decode_verify(done->outcome.http_status, done->body, done->length,
-							 flight->utf8, &verify, &done->outcome);
-		else
-			co_decode_lookup(flight->call, done->outcome.http_status, done->body, done->length,
-							 flight->call == CO_ENDPOINT_FIND_STATUS ? flight->search : flight->utf8,
-							 &lookup, &done->outcome);
-	}
+		decode(flight, done, &verify, &lookup);
 	governor_end(service_of(flight), &flight->ticket, &done->outcome, &done->rate);
 
 	if (lookup.queue_id != NULL)
