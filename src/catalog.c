@@ -69,6 +69,7 @@ is_complete(CoCatalog *catalog)
  * changes: then we are told at the same moment as the caches that it is from.
  */
 static CoCatalog known;			/* schema InvalidOid: nothing */
+static bool known_of_extension = false; /* by its row in pg_extension */
 static uint64 changes = 0;
 
 static void
@@ -78,6 +79,7 @@ forget_known(Datum argument, int cache, uint32 hash)
 	(void) cache;
 	(void) hash;
 	known.schema = InvalidOid;
+	known_of_extension = false;
 	changes++;
 }
 
@@ -102,7 +104,10 @@ fill(Oid schema, CoCatalog *catalog)
 	for (int i = 0; i < lengthof(tables); i++)
 		*place_of(catalog, i) = get_relname_relid(tables[i].name, schema);
 	if (before == changes && is_complete(catalog))
+	{
 		known = *catalog;
+		known_of_extension = false;
+	}
 }
 
 static void report_missing(const char *table) __attribute__((noreturn));
@@ -163,15 +168,26 @@ co_catalog_schema(void)
 	return schema;
 }
 
-/* What there is of it; false if it is not installed. */
+/*
+ * What there is of it; false if it is not installed.  To drop or to move the
+ * extension is to drop or to move its tables: as long as these are where they
+ * were, so is the extension, and need not be looked for.
+ */
 static bool
 find_extension(CoCatalog *catalog)
 {
-	Oid			schema = co_catalog_schema();
+	Oid			schema;
 
+	if (known_of_extension)
+	{
+		*catalog = known;
+		return true;
+	}
+	schema = co_catalog_schema();
 	if (!OidIsValid(schema))
 		return false;
 	fill(schema, catalog);
+	known_of_extension = known.schema == schema;
 	if (!is_complete(catalog))
 	{
 		schema = co_catalog_schema();
