@@ -92,7 +92,7 @@ store_step(CoCatalog *catalog, void *argument)
 	CoAnswer  **answers = answers_in(batch, &count);
 
 	batch->writer->require(catalog);
-	batch->writer->write(catalog, answers, count);
+	batch->writer->write(catalog, answers, count, batch->only >= 0);
 	delete_queue_rows(catalog, batch);
 	if (batch->only < 0)
 		co_usage_write(catalog);

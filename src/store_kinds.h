@@ -16,7 +16,8 @@ typedef struct CoWriter
 {
 	/* Is the table there for us?  ERRCODE_OBJECT_IN_USE if it is locked. */
 	void		(*require) (const CoCatalog *catalog);
-	void		(*write) (CoCatalog *catalog, CoAnswer **answers, int count);
+	/* again: what could not be written along with others, one by one */
+	void		(*write) (CoCatalog *catalog, CoAnswer **answers, int count, bool again);
 	/* Put them aside; note says why, NULL: they are held up. */
 	void		(*spill) (const CoCatalog *catalog, CoAnswer **answers, int count,
 						  const char *note);

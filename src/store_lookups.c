@@ -161,8 +161,9 @@ fill(const CoAnswer *answer, Datum *values, bool *nulls)
 }
 
 static void
-write_answers(CoCatalog *catalog, CoAnswer **answers, int count)
+write_answers(CoCatalog *catalog, CoAnswer **answers, int count, bool again)
 {
+	(void) again;
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[CO_LOOKUP_COLUMNS];

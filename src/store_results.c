@@ -215,15 +215,15 @@ require_results(const CoCatalog *catalog)
 }
 
 static void
-write_answers(CoCatalog *catalog, CoAnswer **answers, int count)
+write_answers(CoCatalog *catalog, CoAnswer **answers, int count, bool again)
 {
 	Datum		values[CO_WRITTEN_COLUMNS + 1];
 	char		nulls[CO_WRITTEN_COLUMNS + 1];
 	Datum	   *stored = palloc(Max(count, 1) * sizeof(Datum));
 	CoInserter *inserter = NULL;
 
-	/* For one row alone, the statement is as good. */
-	if (count > 1)
+	/* Only the statement copes with a row that somebody else is putting in. */
+	if (!again)
 		inserter = co_insert_begin(catalog->results, co_column_types, CO_WRITTEN_COLUMNS);
 	for (int i = 0; i < count; i++)
 	{
