@@ -690,7 +690,7 @@ take_header(char *line, size_t size, size_t count, void *userdata)
 	}
 	else if (line[0] == '\r' || line[0] == '\n')
 		transfer->headers_ended = true;
-	else
+	else if (line[0] == 'x' || line[0] == 'X')	/* of rates there are no others */
 		co_rate_headers_line(&transfer->rate, line, length,
 							 (long long) time(NULL));
 	return length;
