@@ -21,7 +21,7 @@ OBJS        = $(PURE_OBJS) \
               src/bulk_import.o src/bulk_kind.o src/bulk_order.o src/bulk_progress.o src/bulk_rows.o src/bulk_spool.o src/bulk_table.o \
               src/bulk_tend.o src/bulk_upload.o src/import_people.o src/import_results.o \
               src/bulk_wait.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
-              src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/insert.o src/launcher.o \
+              src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/insert.o src/landed.o src/launcher.o \
               src/lookup.o src/makeway.o src/outbox.o src/outdated.o src/queue.o src/reactor.o \
               src/reactor_start.o src/remove.o src/session.o src/slots.o src/spending.o \
               src/find.o src/inquire.o src/keyscan.o src/lookups.o src/people.o src/seek.o src/spill.o src/stored.o src/store_lookups.o src/store_results.o \

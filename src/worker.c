@@ -50,6 +50,7 @@
 #include "gate.h"
 #include "guc.h"
 #include "http.h"
+#include "landed.h"
 #include "lookup.h"
 #include "outbox.h"
 #include "outdated.h"
@@ -59,7 +60,6 @@
 #include "seek.h"
 #include "slots.h"
 #include "spending.h"
-#include "store.h"
 #include "stored.h"
 #include "token.h"
 #include "usage.h"
@@ -87,13 +87,6 @@
 #define LANDING_TIME		INT64CONST(500000)
 #define BULK_PAUSE_LOOK	INT64CONST(10000000)
 #define FORGET_RETRY			INT64CONST(2000000)
-/* So many answers are stored together: their places are free again soon, and
- * a flush for each such group costs little. */
-#define STORE_GROUP			100
-#define STORE_RETRY			INT64CONST(1000000)
-#define MERGE_FIRST			INT64CONST(1000000)
-#define MERGE_LAST			INT64CONST(30000000)
-#define MERGE_REFUSED		INT64CONST(600000000)
 #define LOOK_AGAIN_LATE		INT64CONST(10000000)
 #define SHOW_QUEUE			INT64CONST(1000000)
 
@@ -137,10 +130,6 @@ static int64 budget_look_at = 0;	/* rows were passed over: look again; 0 = no */
 static int64 start_at = 0;		/* governor: ask again then; 0 = no need */
 static int64 forget_at = 1;		/* look at clearout_forgotten then; 0 = no need */
 static int64 look_again_at = 0; /* a table was locked against readers; 0 = no */
-static int64 store_retry_at = 0;	/* != 0: no call is started before */
-static char store_reason[CO_REASON_SIZE];
-static int64 merge_at = 0;		/* 0: the spill is empty */
-static int64 merge_delay = MERGE_FIRST;
 
 /* ---------- what the status view shows ---------- */
 
@@ -151,10 +140,10 @@ show_condition(void)
 	CoCondition condition = CO_CONDITION_WORKING;
 	const char *reason = "";
 
-	if (store_retry_at != 0)
+	if (co_landed_trouble() != NULL)
 	{
 		condition = CO_CONDITION_UNSTORED;
-		reason = store_reason;
+		reason = co_landed_trouble();
 	}
 	else if (not_configured[0] != '\0')
 	{
@@ -353,16 +342,6 @@ reload(void)
 }
 
 /* ---------- taking requests ---------- */
-
-static void
-answer_stored(CoFlight *flight, TimestampTz asked_at)
-{
-	CoReply		reply = {0};
-
-	reply.stored = true;
-	reply.asked_at = asked_at;
-	co_flight_answer(flight, &reply);
-}
 
 /* Rows have been left in the table, behind where we are. */
 static void
@@ -1312,7 +1291,7 @@ start_calls(void)
 	if (public_refused != NULL)
 		refuse_awaited(true, CO_REFUSED_NOT_CONFIGURED,
 					   psprintf("The base URL of what needs no token cannot be used: %s.", public_refused));
-	if (draining || store_retry_at != 0)
+	if (draining || co_landed_trouble() != NULL)
 		return;
 	if (!configured)
 	{
@@ -1390,14 +1369,9 @@ bulk_stored(int answers, bool spilled)
 {
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	mine->answers += answers;
-	if (spilled)
-		mine->spilled = true;
 	LWLockRelease(co_shared->lock);
 	if (spilled)
-	{
-		merge_delay = MERGE_FIRST;
-		merge_at = co_clock() + merge_delay;
-	}
+		co_landed_note_spilled();
 }
 
 static CoBulkHost
@@ -1405,7 +1379,8 @@ bulk_host(void)
 {
 	CoBulkHost	host = {http, authorization};
 
-	host.may_call = !draining && not_configured[0] == '\0' && store_retry_at == 0 && token_hash != 0;
+	host.may_call = !draining && not_configured[0] == '\0' && co_landed_trouble() == NULL &&
+		token_hash != 0;
 	host.may_begin = !queue_paused;
 	host.begin_call = begin_bulk_call;
 	host.end_call = end_bulk_call;
@@ -1507,20 +1482,12 @@ land(CoHttpDone *done)
 	co_flight_set_state(flight, CO_FLIGHT_LANDED);
 }
 
-/*
- * No more is taken in at a time than is stored at a time: when many answers
- * come together, the first of them make room before the last are read.
- */
 static void
-drive(void)
+drive(int most)
 {
 	CoHttpDone	done;
-	int			landed = co_flight_count(CO_FLIGHT_LANDED);
 
-	if (store_retry_at != 0)
-		co_http_drive(http, INT_MAX);
-	else if (landed < STORE_GROUP)
-		co_http_drive(http, STORE_GROUP - landed);
+	co_http_drive(http, most);
 	while (co_http_finished(http, &done))
 	{
 		CoBulkHost	host = bulk_host();
@@ -1538,111 +1505,18 @@ drive(void)
 	}
 }
 
-/* ---------- storing ---------- */
-
-/*
- * Commit what has landed, and only then wake whoever waits for it.  After a
- * failure that is tried again once a second; at the end, at once.
- */
 static void
 store_landed(bool at_once)
 {
-	int			landed;
-	int			count;
-	CoAnswer  **answers;
-	CoFlight  **flights;
-	bool		spilled = false;
-	bool		all;
-	int			i = 0;
-	int			stored = 0;
-	dlist_iter	iter;
+	CoLandedNews news = co_landed_store(at_once);
 
-	if (co_forget_landed())
+	if (news.search_ended && rows_behind)
+	{
+		rows_behind = false;
+		news.rows_left = true;
+	}
+	if (news.rows_left)
 		look_again_later();
-	landed = co_flight_count(CO_FLIGHT_LANDED);
-	count = at_once || store_retry_at != 0 ? landed : Min(landed, STORE_GROUP);
-	if (count == 0 || (!at_once && store_retry_at != 0 && co_clock() < store_retry_at))
-		return;
-
-	answers = palloc(count * sizeof(CoAnswer *));
-	flights = palloc(count * sizeof(CoFlight *));
-	dlist_foreach(iter, co_flights(CO_FLIGHT_LANDED))
-	{
-		if (i == count)
-			break;
-		flights[i] = dlist_container(CoFlight, node, iter.cur);
-		answers[i] = &flights[i]->answer;
-		answers[i]->row = flights[i]->row;
-		answers[i]->row_count = flights[i]->row_count;
-		i++;
-	}
-
-	all = co_store_answers(answers, count, &spilled, store_reason, sizeof(store_reason));
-	for (i = 0; i < count; i++)
-	{
-		if (flights[i]->answer.state == CO_ANSWER_UNSTORED)
-			continue;
-		stored++;
-		answer_stored(flights[i], flights[i]->asked_at);
-		if (flights[i]->search != NULL && rows_behind)
-		{
-			rows_behind = false;
-			look_again_later();
-		}
-		for (int row = 0; row < flights[i]->row_count; row++)
-			co_queue_forget(&flights[i]->row[row]);
-		co_flight_end(flights[i]);
-	}
-
-	if (co_queue_rows_left())
-		look_again_later();
-
-	if (!all && store_retry_at == 0)
-		ereport(WARNING,
-				(errmsg("clearout: answers cannot be stored: %s", store_reason),
-				 errdetail("%d answers are kept in memory, and no call is made until they are stored.",
-						   landed - stored)));
-	else if (all && store_retry_at != 0)
-		ereport(LOG, (errmsg("clearout: answers are stored again")));
-	store_retry_at = all ? 0 : co_clock() + STORE_RETRY;
-
-	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
-	mine->answers += stored;
-	co_meter_count(&mine->meter, co_clock(), stored);
-	mine->unstored = all ? 0 : landed - stored;
-	if (spilled)
-		mine->spilled = true;
-	LWLockRelease(co_shared->lock);
-
-	if (spilled)
-	{
-		merge_delay = MERGE_FIRST;
-		merge_at = co_clock() + merge_delay;
-	}
-	pgstat_report_stat(true);
-}
-
-static void
-merge_spill(void)
-{
-	int			moved;
-	bool		left;
-	bool		refused;
-
-	co_store_merge_spill(&moved, &left, &refused);
-	if (moved > 0)
-		merge_delay = MERGE_FIRST;
-	else
-		merge_delay = Min(merge_delay * 2, MERGE_LAST);
-
-	/* A constraint may be mended some day; nobody waits for that. */
-	if (refused)
-		merge_delay = MERGE_REFUSED;
-	merge_at = left ? co_clock() + merge_delay : 0;
-	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
-	mine->spilled = left;
-	LWLockRelease(co_shared->lock);
-	pgstat_report_stat(true);
 }
 
 /* ---------- the loop ---------- */
@@ -1803,12 +1677,7 @@ time_to_wait(void)
 
 	if (start_at != 0)
 		next = Min(next, start_at);
-	if (store_retry_at != 0)
-		next = Min(next, store_retry_at);
-	else if (co_flight_count(CO_FLIGHT_LANDED) > 0)
-		next = now;				/* more than one group */
-	if (merge_at != 0)
-		next = Min(next, merge_at);
+	next = Min(next, co_landed_due(now));
 	if (draining)
 		next = Min(next, leave_at);
 	if (look_again_at != 0)
@@ -1831,7 +1700,7 @@ time_to_wait(void)
 	if (!draining && (token_hash == 0 || co_gate_is_unauthorized()) &&
 		co_flight_count(CO_FLIGHT_QUEUED) > 0)
 		next = Min(next, token_read_at + TOKEN_POLL);
-	if (!draining && store_retry_at == 0 && not_configured[0] == '\0')
+	if (!draining && co_landed_trouble() == NULL && not_configured[0] == '\0')
 		next = Min(next, balance_at(now));
 	if (co_gate_write_at() != 0)
 		next = Min(next, co_gate_write_at());
@@ -1952,8 +1821,7 @@ run_loop(void)
 		if (ShutdownRequestPending)
 		{
 			/* What the service has answered by now is paid for. */
-			co_http_drive(http, INT_MAX);
-			drive();
+			drive(INT_MAX);
 			store_landed(true);
 			co_usage_flush();
 			proc_exit(0);
@@ -1974,13 +1842,12 @@ run_loop(void)
 		look_up_new();
 		end_backoffs();
 		start_calls();
-		drive();
+		drive(co_landed_wanted());
 		start_calls();			/* a place that came free is used at once */
-		drive();
+		drive(co_landed_wanted());
 		store_landed(false);
 		start_calls();			/* what is stored made room for others */
-		if (merge_at != 0 && co_clock() >= merge_at)
-			merge_spill();
+		co_landed_merge();
 		step_bulk();
 		co_gate_write();
 		co_outbox_tell();
@@ -2038,6 +1905,7 @@ co_worker_main(Datum argument)
 	co_flights_init();
 	co_gate_init();
 	co_spending_init(mine);
+	co_landed_init(mine);
 	make_engine();
 	wait_set = co_create_wait_event_set(3);
 	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
@@ -2046,7 +1914,7 @@ co_worker_main(Datum argument)
 	pgstat_report_activity(STATE_IDLE, NULL);
 
 	co_outbox_begin();
-	merge_spill();				/* what a predecessor has left */
+	co_landed_merge();			/* what a predecessor has left */
 	queue_paused = co_queue_is_paused();
 	run_loop();
 }
