@@ -34,6 +34,9 @@ our @EXPORT = qw(
   clearout_node sqlstate error_of start_psql finish_psql value_of poll_status
 );
 
+# The tests are written in UTF-8, whatever the databases are in.
+$ENV{PGCLIENTENCODING} = 'UTF8' if $ENV{CLEAROUT_ENCODING};
+
 # The words that make an error readable by a program.
 my @verbose = ('-v', 'VERBOSITY=verbose');
 
@@ -46,7 +49,8 @@ my @verbose = ('-v', 'VERBOSITY=verbose');
 =item clearout_node($name, $api, %settings)
 
 A running server that preloads the library and knows the sandbox, with the
-extension in the database postgres.  C<conf> is text for F<postgresql.conf>,
+extension in the database postgres, whose encoding is UTF8 or
+C<$ENV{CLEAROUT_ENCODING}>.  C<conf> is text for F<postgresql.conf>,
 C<extension> says whether to create it (yes), the rest are C<clearout.>
 settings.
 
@@ -59,7 +63,7 @@ sub clearout_node
 	my $extension = delete $settings{extension} // 1;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
+	$node->init(extra => [ '--encoding=' . ($ENV{CLEAROUT_ENCODING} || 'UTF8'), '--locale=C' ]);
 	$node->append_conf('postgresql.conf',
 			"max_connections = 150\n"
 		  . "max_worker_processes = 16\n"

@@ -399,14 +399,14 @@ subtest 'latency' => sub {
 	ask($sockets[$_], "valid-$_\@parallel.test") foreach 0 .. $#sockets;
 	my $good = grep { hear_answer($_) =~ /"success"/ } @sockets;
 	is($good, $count, 'many at the same time');
-	cmp_ok(time - $start, '<', 20, 'and not one after the other');
+	cmp_ok(time - $start, '<', 75, 'and not one after the other');
 	cmp_ok($api->stats->{max_in_flight}, '>', 50, 'in flight together');
 
-	$api->config(latency => 3000);
+	$api->config(latency => 30000);
 	$start = time;
 	my $answer = verify('valid-1@x.test', timeout => 1000);
 	is($answer->{status}, 524, 'longer than the request allows');
-	cmp_ok(time - $start, '<', 2.9, 'ends at its timeout');
+	cmp_ok(time - $start, '<', 25, 'ends at its timeout');
 	is_deeply(
 		$answer->{json}{error},
 		{ message => 'Timeout Occurred', additional_info => { resource_name => 'email', resource_value => 'valid-1@x.test' } },

@@ -225,7 +225,7 @@ subtest 'waiters who leave' => sub {
 	like($err, qr/ERROR:\s+VC006:/, 'its own time limit');
 	like($err, qr/DETAIL:.*stored/, 'says that the answer will be stored');
 	cmp_ok(time - $begin, '>=', 1, 'not before it is over');
-	cmp_ok(time - $begin, '<', 10, 'and soon after');
+	cmp_ok(time - $begin, '<', 30, 'and soon after');
 	is(value_of($node, "SET clearout.wait_timeout = '500ms'; SELECT status || ' ' || source || ' ' || (reason <> '')
 			FROM clearout_verify('$email', on_error => 'unknown')"), 'unknown none true', 'the setting, and a row in place of the error');
 	is(value_of($node, 'SELECT slots_used FROM clearout_status'), 0, 'no slot is left behind');
@@ -303,7 +303,7 @@ subtest 'many ask the same' => sub {
 		[qr{actually processed: 50/50}], [qr/^$/],
 		'50 sessions, 50 addresses',
 		{ different => "SELECT 1 / (status = 'valid')::integer FROM clearout_verify('valid+' || :client_id || '$email');\n" });
-	cmp_ok(time - $begin, '<', 25, 'take no fifty seconds');
+	cmp_ok(time - $begin, '<', 45, 'take no fifty seconds');
 	cmp_ok($api->stats->{max_in_flight}, '>=', 25, 'since the calls are made side by side');
 	$api->config(latency => 0);
 };
@@ -324,7 +324,7 @@ subtest 'few calls at once' => sub {
 		[qr{actually processed: 100/100}], [qr/^$/],
 		'20 sessions, 100 addresses, one call at a time',
 		{ few => "SELECT 1 / (status = 'valid')::integer FROM clearout_verify('valid+' || :client_id || 'x' || floor(random() * 1e9) || '$email');\n" });
-	cmp_ok(time - $begin, '<', 20, 'nobody is forgotten');
+	cmp_ok(time - $begin, '<', 100, 'nobody is forgotten');
 	is($api->total_calls, 100, 'a hundred calls');
 	is($api->stats->{max_in_flight}, 1, 'one at a time');
 	$node->append_conf('postgresql.conf', 'clearout.max_parallel = 100');

@@ -442,7 +442,7 @@ sub check_pauses
 		is(rows($db, "email LIKE 'valid-pause-$cause-%'"), 0, "$db, $cause: nothing stored");
 		$api->clear($id);
 		$node->reload;
-		is(wait_until(30, sub { status($node, 'state', $db) eq 'running' }), 1, "$db, $cause: a reload ends the pause");
+		is(wait_until(60, sub { status($node, 'state', $db) eq 'running' }), 1, "$db, $cause: a reload ends the pause");
 		is(verify($node, $email[3], undef, $db)->{out}, 'valid|yes|service|Success', "$db, $cause: and calls are made again");
 	}
 
@@ -451,27 +451,27 @@ sub check_pauses
 	is(verify($node, "valid-broke\@$db.test", undef, $db)->{sqlstate}, 'VC003', "$db, no credits: outcome");
 	$api->config(credits => 1000000, daily_limit => 0);
 	$node->reload;
-	ok(wait_until(30, sub { status($node, 'state', $db) eq 'running' }), "$db: running again");
+	ok(wait_until(60, sub { status($node, 'state', $db) eq 'running' }), "$db: running again");
 	is(verify($node, "valid-daily\@$db.test", undef, $db)->{sqlstate}, 'VC004', "$db, daily limit: outcome");
 	$api->config(daily_limit => undef);
 	$node->reload;
-	ok(wait_until(30, sub { status($node, 'state', $db) eq 'running' }), "$db: running again");
+	ok(wait_until(60, sub { status($node, 'state', $db) eq 'running' }), "$db: running again");
 
 	# A wrong token, put right without a reload.
 	my $token = $api->token;
 	$api->write_token_file('wrong' . $token);
 	$node->reload;
 	my $tries = 0;
-	my $caller = wait_until(30, sub {
+	my $caller = wait_until(60, sub {
 		my $try = verify($node, "valid-token-@{[ ++$tries ]}\@$db.test", undef, $db);
 		return $try->{sqlstate} ne '' && $try;
 	});
 	is($caller->{sqlstate}, 'VC002', "$db, wrong token: outcome");
 	unlike($caller->{err}, qr/\Q$token\E/, "$db, wrong token: not in the error");
 	$api->write_token_file($token);
-	ok(wait_until(30, sub { verify($node, "valid-token\@$db.test", undef, $db)->{out} =~ /^valid/ }),
+	ok(wait_until(60, sub { verify($node, "valid-token\@$db.test", undef, $db)->{out} =~ /^valid/ }),
 		"$db, wrong token: replaced by a right one");
-	is(wait_until(30, sub { status($node, 'state', $db) eq 'running' }), 1, "$db, right token: running");
+	is(wait_until(60, sub { status($node, 'state', $db) eq 'running' }), 1, "$db, right token: running");
 	return;
 }
 
@@ -583,7 +583,7 @@ SKIP:
 		$secure->safe_psql('postgres', "ALTER SYSTEM SET clearout.ca_file = '$file'");
 		$secure->reload;
 		# another certificate means another worker
-		$pid = wait_until(30, sub { my $new = status($secure, 'worker_pid'); $new && $new ne $pid && $new });
+		$pid = wait_until(60, sub { my $new = status($secure, 'worker_pid'); $new && $new ne $pid && $new });
 		return $pid;
 	};
 

@@ -101,10 +101,10 @@ sub answer_some
 
 	ok($api->wait_for(held => $PARALLEL), "$round: $PARALLEL calls in flight");
 	$api->release(email => "valid-$round-$_\@x.test") foreach 1 .. $CALLERS / 2;
-	ok(wait_until(30, sub { $api->stats->{held} == $PARALLEL }), "$round: places that came free are used");
+	ok(wait_until(60, sub { $api->stats->{held} == $PARALLEL }), "$round: places that came free are used");
 	my $answered = grep { $api->answered("valid-$round-$_\@x.test") } 1 .. $CALLERS;
 	cmp_ok($answered, '>=', 3, "$round: some are answered");
-	ok(wait_until(30, sub { stored($round) == $answered }), "$round: $answered answers are stored");
+	ok(wait_until(60, sub { stored($round) == $answered }), "$round: $answered answers are stored");
 	return $answered;
 }
 
@@ -225,7 +225,7 @@ foreach my $round (qw(kill killagain))
 	# The new one knows of the worker that the old one has started.
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
 	ok(defined wait_gone($worker, 10), "$round: the worker is told to leave");
-	ok(wait_until(30, sub { my $now = status($node, 'worker_pid'); $now && $now != $worker }), "$round: and replaced");
+	ok(wait_until(60, sub { my $now = status($node, 'worker_pid'); $now && $now != $worker }), "$round: and replaced");
 
 	# Both at once: the worker's replacement waits for a launcher.
 	$worker = worker_pid($node);

@@ -86,7 +86,7 @@ sub set
 	$api->hold;
 	my @callers = map { start_verify($node, "valid-reload-$_\@x.test") } 1 .. 30;
 	ok($api->wait_for(held => 10), 'max_parallel: ten calls');
-	ok(wait_until(30, sub { status($node, 'requests_waiting') == 30 }), 'for thirty callers');
+	ok(wait_until(60, sub { status($node, 'requests_waiting') == 30 }), 'for thirty callers');
 	is($api->stats->{held}, 10, 'and not more');
 	set(max_parallel => 20);
 	ok($api->wait_for(held => 20), 'max_parallel: twenty after a reload');
@@ -120,7 +120,7 @@ sub set
 	ok($api->wait_for(held => 20), 'twenty calls in flight');
 	set(base_url => $other->url);
 	my @later = map { start_verify($node, "valid-later-$_\@x.test") } 1 .. 5;
-	ok(wait_until(30, sub { status($node, 'requests_waiting') == 25 }), 'five more callers come');
+	ok(wait_until(60, sub { status($node, 'requests_waiting') == 25 }), 'five more callers come');
 	sleep 0.5;
 	is($other->total_calls, 0, 'nothing goes elsewhere as yet');
 	ok(is_alive($pid), 'the worker stays for what is in flight');
@@ -136,7 +136,7 @@ sub set
 	is($other->total_calls, 5, 'and the five went to the new address');
 	is(status($node, 'slots_used'), 0, 'no slot is left in use');
 	set(base_url => $api->url);
-	ok(wait_until(30, sub { my $now = status($node, 'worker_pid'); $now && $now ne $new }), 'and back');
+	ok(wait_until(60, sub { my $now = status($node, 'worker_pid'); $now && $now ne $new }), 'and back');
 }
 
 # Fast shutdown with calls in flight to a service that does not answer.

@@ -16,10 +16,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-# A command on a database ends within a second, and where somebody stands in its
-# way, the server gives up after five.  The rest is for machines
-# that do something else as well.
-my $SOON = 4.5;
+# A command on a database ends within a second, and fails if somebody is in its
+# way.  The rest is for machines that do something else as well.
+my $SOON = 20;
 
 # A notice is no fault.
 $ENV{PGOPTIONS} = '-c client_min_messages=warning';
@@ -74,7 +73,7 @@ sub install
 sub pid_of
 {
 	my ($database) = @_;
-	return wait_until(30, sub {
+	return wait_until(60, sub {
 		value_of($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'clearout worker' AND datname = '$database'");
 	});
 }
@@ -427,7 +426,7 @@ subtest 'another schema, under load' => sub {
 	$node->safe_psql('moving', 'CREATE SCHEMA a; CREATE SCHEMA "B b"');
 	my $pid = install('moving', 'a');
 	$node->safe_psql('postgres', 'ALTER DATABASE moving SET search_path = a, "B b"');
-	ok(wait_until(30, sub { pid_of('moving') ne $pid }), 'the setting of the database replaces the worker');
+	ok(wait_until(60, sub { pid_of('moving') ne $pid }), 'the setting of the database replaces the worker');
 	$pid = pid_of('moving');
 
 	my $before = $api->address_stats;
@@ -552,7 +551,7 @@ subtest 'hostile settings' => sub {
 
 		$sql .= "ALTER $way SET $_ = " . ($_ eq 'search_path' ? $settings{$_} : "'$settings{$_}'") . ';' foreach sort keys %settings;
 		$node->safe_psql('postgres', "$sql COMMIT");
-		ok(wait_until(30, sub { my $new = pid_of('hostile'); $new && $new ne $pid }), "$way: the worker is replaced");
+		ok(wait_until(60, sub { my $new = pid_of('hostile'); $new && $new ne $pid }), "$way: the worker is replaced");
 		$pid = pid_of('hostile');
 
 		(my $tag = lc $way) =~ tr/ /-/;
@@ -590,7 +589,7 @@ subtest 'hostile settings' => sub {
 	# A committed answer survives a crash, whatever the database thinks.
 	my $pid = pid_of('hostile');
 	$node->safe_psql('postgres', 'ALTER DATABASE hostile SET synchronous_commit = off; ALTER DATABASE hostile SET default_transaction_read_only = on');
-	ok(wait_until(30, sub { my $new = pid_of('hostile'); $new && $new ne $pid }), 'another worker');
+	ok(wait_until(60, sub { my $new = pid_of('hostile'); $new && $new ne $pid }), 'another worker');
 	answers('hostile', 'valid-crash@hostile.test');
 	$node->stop('immediate');
 	$node->start;
@@ -610,7 +609,7 @@ subtest 'a worker that ends again and again' => sub {
 	my $gone = wait_gone($pid, 30);
 	ok(defined $gone && $gone < $SOON, 'SIGTERM: it leaves at once');
 	ok(worker_comes('mortal'), 'and another one comes');
-	ok(wait_until(30, sub { $api->calls('valid-waits@mortal.test') == 2 }), 'which makes the call again');
+	ok(wait_until(60, sub { $api->calls('valid-waits@mortal.test') == 2 }), 'which makes the call again');
 	$api->release;
 	finish_callers(30, $waiter);
 	is($waiter->{out}, 'valid|yes|service|Success', 'the caller has its answer');
@@ -651,7 +650,7 @@ subtest 'a worker that ends again and again' => sub {
 	my $main = worker_pid($node);
 	my $launcher = value_of($node, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'clearout launcher'});
 	$kill->($launcher);
-	ok(wait_until(30, sub { value_of($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'clearout launcher' AND pid <> $launcher") }),
+	ok(wait_until(60, sub { value_of($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'clearout launcher' AND pid <> $launcher") }),
 		'another launcher comes');
 	is(worker_pid($node), $main, 'the workers stay');
 	$kill->(pid_of('mortal'));
@@ -674,7 +673,7 @@ subtest 'what a DBA sees' => sub {
 	$api->hold(email => 'valid-seen@x.test');
 	my $caller = start_verify($node, 'valid-seen@x.test');
 	ok($api->wait_for(held => 1), 'a call is on the wire');
-	ok(wait_until(10, sub { $seen->('state') eq 'active' }), 'the worker is active');
+	ok(wait_until(60, sub { $seen->('state') eq 'active' }), 'the worker is active');
 	is($seen->('query'), 'calling the Clearout service', 'with what it does');
 	is($seen->('xact_start IS NULL AND backend_xmin IS NULL AND backend_xid IS NULL'), 't', 'and in no transaction');
 	is(value_of($node, "SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype = 'relation'"), 0, 'without a lock');
@@ -685,7 +684,7 @@ subtest 'what a DBA sees' => sub {
 	$api->release;
 	finish_callers(30, $caller);
 	is($caller->{out}, 'valid|yes|service|Success', 'answered');
-	ok(wait_until(10, sub { $seen->('state') eq 'idle' }), 'idle again');
+	ok(wait_until(60, sub { $seen->('state') eq 'idle' }), 'idle again');
 
 	# autovacuum goes by these
 	my $counters = q{SELECT n_tup_ins || '|' || n_tup_upd FROM pg_stat_user_tables WHERE relname = 'clearout_results'};
@@ -759,7 +758,7 @@ subtest 'no background worker is free' => sub {
 	is(verify($small, 'valid-first@x.test', undef, 'first')->{out}, 'valid|yes|service|Success', 'the others work');
 
 	$small->safe_psql('postgres', 'DROP DATABASE first');
-	ok(wait_until(30, sub { worker_pid($small, 'second') }), 'a place comes free, and is taken');
+	ok(wait_until(60, sub { worker_pid($small, 'second') }), 'a place comes free, and is taken');
 	is(verify($small, 'valid-none@x.test', undef, 'second')->{out}, 'valid|yes|service|Success', 'now it answers');
 	is($api->calls('valid-none@x.test'), 1, 'by one call');
 	$small->stop;

@@ -104,7 +104,7 @@ subtest 'on_error, limits' => sub {
 	my $err = error_of($node, q{SELECT count(*) FROM clearout_verify(ARRAY['valid-1@errors.test', 'bad-1@errors.test', 'valid-2@errors.test'])});
 	like($err, qr/ERROR:  VC009:/, q{on_error 'error': an error});
 	is(status($node, 'slots_used'), 0, 'no slot is left');
-	ok(wait_until(10, sub { rows(q{email LIKE 'valid-_@errors.test'}) == $api->answered('valid-1@errors.test') + $api->answered('valid-2@errors.test') }),
+	ok(wait_until(60, sub { rows(q{email LIKE 'valid-_@errors.test'}) == $api->answered('valid-1@errors.test') + $api->answered('valid-2@errors.test') }),
 		'what was answered besides is stored');
 
 	is(value_of($node, q{SELECT string_agg(concat_ws('|', position, status, source, reason), ',' ORDER BY position) FROM clearout_verify(ARRAY['valid-1@errors.test', 'bad-1@errors.test', 'valid-2@errors.test', 'bad-1@errors.test'], on_error => 'unknown') }) =~ s/\|(service|stored)\|[^,]*/|answered/gr,
@@ -151,7 +151,7 @@ subtest 'timeout' => sub {
 	is(sqlstate($node, q{SET statement_timeout = '500ms'; SELECT count(*) FROM clearout_verify(ARRAY['valid-fast-4@time.test', 'valid-slow-3@time.test'])}), '57014', 'statement_timeout');
 	cmp_ok(time - $start, '<', 5, 'in time');
 	is(status($node, 'slots_used'), 0, 'no slot is left');
-	ok(wait_until(10, sub { rows(q{email = 'valid-fast-4@time.test'}) == 1 }), 'what came is stored');
+	ok(wait_until(60, sub { rows(q{email = 'valid-fast-4@time.test'}) == 1 }), 'what came is stored');
 	$api->clear;
 	$node->restart;	# what hangs would hang on
 	worker_pid($node);
@@ -181,26 +181,26 @@ subtest 'early ends' => sub {
 	{
 		$api->hold(pattern => "valid-$end-*");
 		my $caller = start_caller($node, "SELECT count(*) FROM clearout_verify(" . series($end, 100) . ")");
-		ok(wait_until(30, sub { status($node, 'requests_waiting') == 100 }), "$end: a hundred slots are in use");
+		ok(wait_until(60, sub { status($node, 'requests_waiting') == 100 }), "$end: a hundred slots are in use");
 		is(status($node, 'slots_used'), 100, "$end: no more");
 		ok($api->wait_for(held => 100), "$end: all are asked at once");
 		$ends{$end}->(value_of($node, "SELECT pid FROM pg_stat_activity WHERE query LIKE '%valid-$end-%' AND pid <> pg_backend_pid()"));
 		is(finish_callers(30, $caller), 0, "$end: the caller ends");
-		ok(wait_until(10, sub { status($node, 'slots_used') == 0 }), "$end: all slots are free");
+		ok(wait_until(60, sub { status($node, 'slots_used') == 0 }), "$end: all slots are free");
 		$api->release;
-		ok(wait_until(30, sub { rows("email LIKE 'valid-$end-%'") == 100 }), "$end: the answers are stored all the same");
-		ok(wait_until(10, sub { status($node, 'calls_in_flight') == 0 }), "$end: nothing is in flight");
+		ok(wait_until(60, sub { rows("email LIKE 'valid-$end-%'") == 100 }), "$end: the answers are stored all the same");
+		ok(wait_until(60, sub { status($node, 'calls_in_flight') == 0 }), "$end: nothing is in flight");
 	}
 
 	# A session that goes on.
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 	is($session->query_safe('SELECT position FROM clearout_verify(' . series('limit', 50) . ') LIMIT 1'), 1, 'LIMIT');
 	is(status($node, 'slots_used'), 0, 'LIMIT: no slot is left');
-	ok(wait_until(10, sub { rows(q{email LIKE 'valid-limit-%'}) == 50 }), 'LIMIT: all are stored, since all were asked');
+	ok(wait_until(60, sub { rows(q{email LIKE 'valid-limit-%'}) == 50 }), 'LIMIT: all are stored, since all were asked');
 	$session->query_safe('BEGIN; DECLARE c CURSOR FOR SELECT position FROM clearout_verify(' . series('cursor', 50) . '); FETCH 3 FROM c; CLOSE c;');
 	is(status($node, 'slots_used'), 0, 'cursor closed early: no slot is left');
 	$session->query_safe('ROLLBACK');
-	ok(wait_until(10, sub { rows(q{email LIKE 'valid-cursor-%'}) == 50 }), 'rolled back: stored all the same');
+	ok(wait_until(60, sub { rows(q{email LIKE 'valid-cursor-%'}) == 50 }), 'rolled back: stored all the same');
 
 	# an error caught inside a function
 	$api->fault(status => 400, email => 'valid-caught-7@x.test');
@@ -263,7 +263,7 @@ subtest 'a thousand' => sub {
 
 	# Several of these share the slots, and leave some to others.
 	my @callers = map { start_caller($node, "SELECT count(*) FROM clearout_verify(" . series("share$_", 500) . ") WHERE status = 'valid'") } 1 .. 3;
-	ok(wait_until(30, sub { status($node, 'slots_used') > 256 }), 'several are under way');
+	ok(wait_until(60, sub { status($node, 'slots_used') > 256 }), 'several are under way');
 	is(verify($node, 'valid-single@x.test')->{out}, 'valid|yes|service|Success', 'a single question has its slot');
 	is(finish_callers(60, @callers), 0, 'all come to an end');
 	is(join(' ', map { $_->{out} } @callers), join(' ', (500) x 3), 'with all answers') or diag map { $_->{err} } @callers;
@@ -277,7 +277,7 @@ subtest 'behind a slow one' => sub {
 	{
 		$api->fault(delay_ms => 10000, email => "valid-slow-$try\@x.test");
 		my $slow = start_verify($node, "valid-slow-$try\@x.test", "timeout => '60s'");
-		ok(wait_until(30, sub { $api->calls("valid-slow-$try\@x.test") == 1 }), 'the slow one is on the wire');
+		ok(wait_until(60, sub { $api->calls("valid-slow-$try\@x.test") == 1 }), 'the slow one is on the wire');
 		my $seconds = thousand($node, "fast$try", 1);
 		my $waiting = status($node, 'requests_waiting');
 		finish_callers(60, $slow);

@@ -132,7 +132,7 @@ subtest 'ten databases, two tokens' => sub {
 	my @loads = map { start_load($node, $_, "valid-$_", 8, $seconds) } @databases;
 
 	# What one database learns of the window, the others with its token know.
-	ok(wait_until(30, sub { 10 == grep { (status($node, 'rate_limit', $_) || 0) == $limit } @databases }), 'all know the limit');
+	ok(wait_until(60, sub { 10 == grep { (status($node, 'rate_limit', $_) || 0) == $limit } @databases }), 'all know the limit');
 	my @done = map { finish_load($_) } @loads;
 	is(scalar(grep { defined } @done), 10, 'no caller was refused') or diag map { $_->{err} } @loads;
 	note "answered: @{[ map { $_ // '-' } @done ]}";
@@ -168,7 +168,7 @@ subtest 'ten databases, two tokens' => sub {
 	$node->safe_psql('postgres', "ALTER DATABASE db0 SET clearout.api_token_file = '$file'");
 	my $charged = sub { my ($entry) = grep { $_->{token} eq $_[0] } @{ $api->stats->{tokens} }; return $entry->{charged} };
 	my @before = map { $charged->($_) } @tokens;
-	ok(wait_until(30, sub { status($node, 'restarts', 'db0') ne '' && value_of($node, q{SELECT status FROM clearout_verify('valid-moved@x.test', timeout => '60s')}, 'db0') eq 'valid' }),
+	ok(wait_until(60, sub { status($node, 'restarts', 'db0') ne '' && value_of($node, q{SELECT status FROM clearout_verify('valid-moved@x.test', timeout => '60s')}, 'db0') eq 'valid' }),
 		'another token file');
 	cmp_ok($charged->($tokens[1]) + $charged->($tokens[0]) - $before[0] - $before[1], '==', 1, 'one call');
 	$node->stop;

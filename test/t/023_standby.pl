@@ -77,7 +77,7 @@ subtest 'standby' => sub {
 	{
 		my $start = time;
 		is(sqlstate($standby, $sql), '25006', "refused: $sql");
-		cmp_ok(time - $start, '<', 5, 'at once');
+		cmp_ok(time - $start, '<', 20, 'at once');
 	}
 	like(error_of($standby, q{SELECT clearout_verify('valid-none@x.test')}), qr/HINT:.*primary/, 'with a hint');
 	is($api->total_calls, $calls, 'the service has heard nothing of it');
@@ -91,7 +91,7 @@ subtest 'promotion' => sub {
 	$primary->stop;
 	$standby->promote;
 	ok(worker_pid($standby), 'the worker starts');
-	ok(wait_until(30, sub { our_processes($standby) == 3 }), 'as does the launcher, and the worker of the other database')
+	ok(wait_until(60, sub { our_processes($standby) == 3 }), 'as does the launcher, and the worker of the other database')
 	  or diag our_processes($standby);
 	is(verify($standby, 'valid-after@x.test')->{out}, 'valid|yes|service|Success', 'calls work');
 	is(value_of($standby, q{SELECT status FROM s.clearout_verify('valid-after-2@x.test')}, 'second'), 'valid', 'in the other database too');

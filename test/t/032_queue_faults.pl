@@ -55,7 +55,7 @@ sub set
 	my ($name, $value) = @_;
 	$node->append_conf('postgresql.conf', "clearout.$name = '$value'");
 	$node->reload;
-	return wait_until(30, sub { sql("SELECT setting = '$value' FROM pg_settings WHERE name = 'clearout.$name'") eq 't' });
+	return wait_until(60, sub { sql("SELECT setting = '$value' FROM pg_settings WHERE name = 'clearout.$name'") eq 't' });
 }
 
 # Calls of a round, and how many of its addresses were asked more than once.
@@ -102,8 +102,8 @@ subtest 'retries' => sub {
 	$api->fault(email => $bad[1], status => 503, times => 2);
 	$api->fault(email => $bad[2], kind => 'reset', times => 2);
 	enqueue('retry', 30);
-	ok(wait_until(20, sub { stored('retry') >= 27 }), 'the others are answered at once');
-	ok(drained(30), 'and those in the end');
+	ok(wait_until(60, sub { stored('retry') >= 27 }), 'the others are answered at once');
+	ok(drained(60), 'and those in the end');
 	is(stored('retry'), 30, 'all are stored');
 	is(join(' ', map { $api->calls($_) } @bad), '3 3 3', 'by three calls each');
 	is((calls_of('retry', 30))[1], 3, 'the others by one');
@@ -112,7 +112,7 @@ subtest 'retries' => sub {
 	$api->fault(email => 'valid-stubborn-1@x.test', status => 503);
 	ok(set('max_attempts', 100), 'many attempts, while we look');
 	enqueue('stubborn', 1);
-	ok(wait_until(20, sub { waits('attempts > 0 AND next_attempt_at IS NOT NULL AND failed_at IS NULL') }), 'it waits for another attempt');
+	ok(wait_until(60, sub { waits('attempts > 0 AND next_attempt_at IS NOT NULL AND failed_at IS NULL') }), 'it waits for another attempt');
 	is(waits(q{last_error <> 'HTTP 503' OR next_attempt_at > now() + interval '1 minute'}), 0, 'and says why, and until when');
 	is(verify($node, 'valid-beside-stubborn@x.test')->{out}, 'valid|yes|service|Success', 'others are not held up');
 	is(sql(q{SELECT clearout_enqueue('valid-stubborn-1@x.test')}), 'f', 'it counts as waiting');
@@ -125,7 +125,7 @@ subtest 'retries' => sub {
 	$node->restart;
 	ok(worker_pid($node), 'a restart');
 	sql(q{SELECT clearout_enqueue('valid-after-restart@x.test')});
-	ok(wait_until(20, sub { stored('after') }), 'the queue is looked at');
+	ok(wait_until(60, sub { stored('after') }), 'the queue is looked at');
 	is($api->calls('valid-stubborn-1@x.test'), $attempts, 'what failed for good is not asked again');
 	is(sql(q{SELECT clearout_enqueue('valid-stubborn-1@x.test')}), 't', 'it may be put in again');
 	ok(wait_until(60, sub { waits('failed_at IS NOT NULL') == 2 }), 'to fail again');
@@ -139,7 +139,7 @@ subtest 'retries' => sub {
 	# What the service refuses to consider is not repeated.
 	$api->fault(email => 'valid-refused-1@x.test', status => 400);
 	enqueue('refused', 1);
-	ok(wait_until(20, sub { waits('failed_at IS NOT NULL') }), 'a bad request fails for good');
+	ok(wait_until(60, sub { waits('failed_at IS NOT NULL') }), 'a bad request fails for good');
 	is($api->calls('valid-refused-1@x.test'), 1, 'after one call');
 	is(waits(q{last_error ~ 'refused|x\.test|@'}), 0, 'its error names no address');
 	sql('DELETE FROM clearout_queue');
@@ -150,7 +150,7 @@ subtest 'retries' => sub {
 	enqueue('due', 400);
 	sql(q{UPDATE clearout_queue SET attempts = 1, next_attempt_at = now()});
 	sql(q{SELECT clearout_resume()});
-	ok(drained(30), 'four hundred retries that are due at once');
+	ok(drained(60), 'four hundred retries that are due at once');
 	is(stored('due'), 400, 'are answered');
 	is((calls_of('due', 400))[1], 0, 'by one call each');
 };
@@ -162,10 +162,10 @@ subtest 'a lost answer' => sub {
 	# the second attempt fails otherwise, so that the row can be seen
 	$api->fault(email => $email, status => 503, times => 2);
 	enqueue('lost', 1);
-	ok(wait_until(20, sub { waits('maybe_paid') }), 'it says that it may have been paid');
+	ok(wait_until(60, sub { waits('maybe_paid') }), 'it says that it may have been paid');
 	is(waits(q{last_error ~ '@|x\.test'}), 0, 'without the address');
-	ok(wait_until(20, sub { $api->calls($email) >= 2 && (!waits() || waits('maybe_paid')) }), 'which stays so while it is repeated');
-	ok(drained(30), 'and answered in the end');
+	ok(wait_until(60, sub { $api->calls($email) >= 2 && (!waits() || waits('maybe_paid')) }), 'which stays so while it is repeated');
+	ok(drained(60), 'and answered in the end');
 	is($api->calls($email), 4, 'by a call more for each failure');
 	is(stored('lost'), 1, 'stored');
 	$api->clear;
@@ -180,7 +180,7 @@ sub wall
 	my $ended = $more{refused};
 
 	enqueue($round, 1000);
-	ok(wait_until(30, sub { stored($round) >= 200 }), "$name: a drain is under way");
+	ok(wait_until(60, sub { stored($round) >= 200 }), "$name: a drain is under way");
 	my $before = $api->stats->{by_status};
 	$build->();
 	ok(poll_status($node, q{state = 'paused'}), "$name: the status says paused") or return;
@@ -206,7 +206,7 @@ sub wall
 	$remove->();
 	ok(wait_until(60, sub { stored($round) == 1001 }), "$name: work resumes when it is over, and ends")
 	  or diag status($node, 's::text');
-	ok(drained(20), "$name: the queue is empty");
+	ok(drained(60), "$name: the queue is empty");
 	is(status($node, 'state'), 'running', "$name: the status says so");
 	my ($calls, $repeated) = calls_of($round, 1001);
 	cmp_ok($calls - 1001, '<=', $ended->($before), "$name: only what was refused was asked again");
@@ -251,7 +251,7 @@ subtest 'walls' => sub {
 
 subtest 'an outage' => sub {
 	enqueue('outage', 3000);
-	ok(wait_until(30, sub { stored('outage') >= 300 }), 'a drain is under way');
+	ok(wait_until(60, sub { stored('outage') >= 300 }), 'a drain is under way');
 	$api->crash;
 	my $faults = status($node, 'faults');
 	sleep 3;
@@ -288,18 +288,18 @@ subtest 'one of two hundred cannot be stored' => sub {
 	is(sql("SELECT clearout_enqueue(ARRAY['$bad'])"), 0, 'and in arrays');
 	sql('ALTER TABLE clearout_results DROP CONSTRAINT no');
 	$node->restart;
-	ok(wait_until(30, sub { sql('SELECT count(*) FROM clearout_spill') eq '0' && stored('content') == 200 }), 'it is moved when it can be');
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_spill') eq '0' && stored('content') == 200 }), 'it is moved when it can be');
 	is($api->calls($bad), 1, 'without another call');
 };
 
 subtest 'pause and resume' => sub {
 	ok(worker_pid($node), 'a worker');
 	enqueue('pause', 1000);
-	ok(wait_until(30, sub { stored('pause') >= 100 }), 'a drain is under way');
+	ok(wait_until(60, sub { stored('pause') >= 100 }), 'a drain is under way');
 	sql('SELECT clearout_pause()');
 	# what is in flight lands
 	my $last = -1;
-	ok(wait_until(20, sub {
+	ok(wait_until(60, sub {
 		my $now = stored('pause');
 		my $same = $now == $last;
 		$last = $now;

@@ -90,7 +90,7 @@ subtest 'interactive before queued' => sub {
 	foreach my $round (1 .. 3)
 	{
 		# the window is nearly, or wholly, used up
-		ok(wait_until(30, sub { my $left = status($node, 'rate_remaining'); $left ne '' && $left <= 5 }), "round $round: nearly nothing is left of the window");
+		ok(wait_until(60, sub { my $left = status($node, 'rate_remaining'); $left ne '' && $left <= 5 }), "round $round: nearly nothing is left of the window");
 		my $email = "valid-interactive-$round\@y.test";
 		my $since = $api->stats->{now_ms};
 		my $begin = time;

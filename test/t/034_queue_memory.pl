@@ -124,7 +124,7 @@ sub drain
 	note "$name: seconds per 10,000 rows: ", join ' ', map { sprintf '%.1f', $_ } @step;
 	is(scalar @step, $ROWS / $STEP, "$name: all is answered") or return;
 	is(sql('SELECT count(*) FROM clearout_results'), $enqueued, "$name: and stored");
-	ok(wait_until(20, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), "$name: the queue is empty");
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), "$name: the queue is empty");
 	is(worker_pid($node), $pid, "$name: by one worker");
 	note "memory: $before kB, at most $most kB";
 	cmp_ok($most - $before, '<=', 8 * 1024, "$name: whose memory has not grown by more than 8 MB");

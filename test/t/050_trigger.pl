@@ -169,7 +169,7 @@ subtest 'mode=wait' => sub {
 	is(enqueues(q{INSERT INTO t VALUES ('slow@x.test', 'none') RETURNING status}), 'slow@x.test',
 		'open: without an answer in time the row passes, and the address is queued');
 	is(sql('SELECT status IS NULL FROM t'), 't', 'its status is not known');
-	cmp_ok(time - $start, '<', 10, 'after its timeout');
+	cmp_ok(time - $start, '<', 30, 'after its timeout');
 	make_table('email text', row_trigger('AFTER INSERT', "'email', 'mode=wait', 'timeout=200ms', 'fail=closed'"));
 	like(error(q{INSERT INTO t VALUES ('slow@x.test')}), qr/^VC006 \|/, 'closed: an error');
 	is(error(q{INSERT INTO t VALUES ('good@x.test')}), ' |  |  | ', 'what is stored needs nobody');
@@ -177,7 +177,7 @@ subtest 'mode=wait' => sub {
 	make_table('email text', row_trigger('BEFORE INSERT', "'email', 'mode=wait', 'timeout=1min'"));
 	$start = time;
 	like(error(q{SET statement_timeout = '300ms'; INSERT INTO t VALUES ('slower@x.test')}), qr/^57014 \|/, 'the wait can be cancelled');
-	cmp_ok(time - $start, '<', 10, 'at once');
+	cmp_ok(time - $start, '<', 30, 'at once');
 };
 
 subtest 'nobody waits for a service that hangs' => sub {
@@ -189,7 +189,7 @@ subtest 'nobody waits for a service that hangs' => sub {
 		row_trigger('AFTER INSERT', "'email', 'mode=cached'") =~ s/TRIGGER v/TRIGGER w/r);
 	my $start = time;
 	sql(q{INSERT INTO t SELECT 'hang' || i || '@y.test' FROM generate_series(1, 1000) i});
-	cmp_ok(time - $start, '<', 10, 'a thousand rows go in');
+	cmp_ok(time - $start, '<', 30, 'a thousand rows go in');
 	is(sql(q{SELECT count(*) FROM clearout_queue WHERE email LIKE 'hang%@y.test'}), 1000, 'and wait');
 	sql('SELECT clearout_pause()');
 	$api->clear;

@@ -34,7 +34,7 @@ sub known
 sub becomes
 {
 	my ($email, $expected, $what) = @_;
-	wait_until(20, sub { known($email) eq $expected });
+	wait_until(60, sub { known($email) eq $expected });
 	return is(known($email), $expected, $what);
 }
 
@@ -125,7 +125,7 @@ subtest 'what a list has still to send' => sub {
 	is(sql(q{SELECT clearout_forget('list-1@x.test')}), 1, 'a row of the spool is removed');
 	is(sql(q{SELECT string_agg(asked, ' ') FROM clearout_spool}), 'list-2@x.test', 'and no other');
 	sql('SELECT clearout_resume()');
-	ok(wait_until(30, sub { $state->($job) eq 'done' }), 'the list is verified') or diag $state->($job);
+	ok(wait_until(60, sub { $state->($job) eq 'done' }), 'the list is verified') or diag $state->($job);
 	is(known('list-1@x.test'), 'nothing', 'without it');
 	is(known('list-2@x.test'), 'results 1', 'with the other');
 
@@ -133,13 +133,13 @@ subtest 'what a list has still to send' => sub {
 	sql($_) foreach q{ALTER SYSTEM SET clearout.request_timeout = '2s'}, 'SELECT pg_reload_conf()';
 	$api->hold;
 	my $first = sql(q{SELECT clearout_bulk_verify(ARRAY['list-3@x.test'])});
-	ok(wait_until(20, sub { sql("SELECT state FROM clearout_parts WHERE job = $first") eq 'uploading' }), 'a list is being sent');
+	ok(wait_until(60, sub { sql("SELECT state FROM clearout_parts WHERE job = $first") eq 'uploading' }), 'a list is being sent');
 	$job = sql(q{SELECT clearout_bulk_verify(ARRAY['list-4@x.test', 'list-5@x.test'])});
 	sleep 2;
 	sql(q{SELECT clearout_forget('list-4@x.test')});
 	is($state->($job), 'spooled', 'another one waits for its turn');
 	$api->release;
-	ok(wait_until(30, sub { $state->($job) eq 'done' }), 'it is sent all the same') or diag $state->($job);
+	ok(wait_until(60, sub { $state->($job) eq 'done' }), 'it is sent all the same') or diag $state->($job);
 	is(known('list-4@x.test'), 'nothing', 'without the address');
 	is(known('list-5@x.test'), 'results 1', 'with the other');
 	sql($_) foreach 'ALTER SYSTEM RESET clearout.request_timeout', 'SELECT pg_reload_conf()';

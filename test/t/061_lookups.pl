@@ -188,7 +188,7 @@ subtest 'autocomplete' => sub {
 	is(asked('autocomplete', 'elsewhere'), 1, 'asked there');
 	$node->append_conf('postgresql.conf', "clearout.public_url = 'http://192.0.2.1'");
 	$node->reload;
-	ok(wait_until(20, sub { sqlstate($node, q{SELECT * FROM clearout_autocomplete('insecure', timeout => '2s')}) eq 'VC001' }), 'plain http elsewhere is refused');
+	ok(wait_until(60, sub { sqlstate($node, q{SELECT * FROM clearout_autocomplete('insecure', timeout => '2s')}) eq 'VC001' }), 'plain http elsewhere is refused');
 };
 
 my $log = slurp_file($node->logfile);

@@ -122,7 +122,7 @@ subtest 'what stands in the way' => sub {
 		is(sql("SELECT count(*) FROM clearout_results WHERE email = 'valid-$first\@x.test'"), 1, "$table locked: in its place");
 		$locker->query_safe('COMMIT');
 		$locker->quit;
-		ok(wait_until(30, sub { sql("SELECT count(*) FROM $table WHERE " . $of->($where, $first)) eq '1' }), "$table: merged");
+		ok(wait_until(60, sub { sql("SELECT count(*) FROM $table WHERE " . $of->($where, $first)) eq '1' }), "$table: merged");
 		is(sql('SELECT count(*) FROM clearout_lookup_spill'), 0, "$table: nothing is left aside");
 
 		sql("ALTER TABLE $table ADD CONSTRAINT refused CHECK (NOT (" . $of->($where, $second) . '))');
@@ -130,7 +130,7 @@ subtest 'what stands in the way' => sub {
 		like(sql('SELECT error FROM clearout_lookup_spill'), qr/refused/, "$table refuses: kept with the reason");
 		sql("ALTER TABLE $table DROP CONSTRAINT refused");
 		$node->restart;		# so that it is tried now
-		ok(wait_until(30, sub { sql("SELECT count(*) FROM $table WHERE " . $of->($where, $second)) eq '1' }), "$table: taken at last");
+		ok(wait_until(60, sub { sql("SELECT count(*) FROM $table WHERE " . $of->($where, $second)) eq '1' }), "$table: taken at last");
 		is(sql('SELECT count(*) FROM clearout_lookup_spill'), 0, "$table: nothing is left");
 	}
 	is(sql(q{SELECT count(*) FROM clearout_people WHERE asked_name LIKE 'somebody %' AND (email IS NULL OR emails IS NULL OR full_name IS NULL)}), 0, 'complete, by either way');
@@ -174,7 +174,7 @@ subtest 'one call' => sub {
 	$api->hold(endpoint => 'find');
 	my @callers = map { start_caller($node, q{SELECT email FROM clearout_find('Somebody Shared', 'corp.test', timeout => '20s')}) } 1 .. 10;
 	ok($api->wait_for(held => 1), 'held');
-	ok(wait_until(20, sub { sql('SELECT requests_waiting FROM clearout_status') eq '10' }), 'all wait');
+	ok(wait_until(60, sub { sql('SELECT requests_waiting FROM clearout_status') eq '10' }), 'all wait');
 	$api->release;
 	is(finish_callers(30, @callers), 0, 'all are answered');
 	my %out = map { $_->{out} => 1 } @callers;
@@ -186,7 +186,7 @@ subtest 'one call' => sub {
 	finish_callers(30, $caller);
 	is($caller->{sqlstate}, '57014', 'cancelled');
 	$api->release;
-	ok(wait_until(20, sub { sql(q{SELECT count(*) FROM clearout_lookups WHERE kind = 'mx' AND key = 'cancelled.test'}) eq '1' }), 'stored all the same');
+	ok(wait_until(60, sub { sql(q{SELECT count(*) FROM clearout_lookups WHERE kind = 'mx' AND key = 'cancelled.test'}) eq '1' }), 'stored all the same');
 };
 
 my $log = slurp_file($node->logfile);

@@ -103,7 +103,7 @@ is(call_sql($node, q{SELECT clearout_find('Somebody Promoted', 'corp.test', time
 $node->append_conf('postgresql.conf', 'clearout.find_timeout = 1s');
 $node->reload;
 is(call_sql($node, q{SELECT clearout_find('Somebody Moved', 'corp.test', timeout => '1700ms')})->{sqlstate}, 'VC006', 'sought on');
-ok(wait_until(20, sub { sql('SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL') >= 1 }), 'written down');
+ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL') >= 1 }), 'written down');
 $node->wait_for_catchup($standby);
 $node->stop('immediate');
 $standby->promote;

@@ -220,7 +220,7 @@ subtest 'progress' => sub {
 	$api->config(bulk_speed => 20);
 	my $start = time;
 	wait_until($id, 'completed');
-	cmp_ok(time - $start, '<', 5, 'it goes on');
+	cmp_ok(time - $start, '<', 60, 'it goes on');
 
 	$id = uploaded('slow2.csv', join("\n", 'Email', map { "valid-$_\@slow.test" } 1 .. 20));
 	my %seen;

@@ -68,12 +68,12 @@ subtest 'finder' => sub {
 
 subtest 'finder, resumed' => sub {
 	$api->reset;
-	$api->config(find_time => 1500);
+	$api->config(find_time => 5000);
 	my $start = time;
 	my $answer = find('Somebody Late', 'x.test', timeout => 1000);
 	my $took = time - $start;
 	is($answer->{status}, 524, 'timeout');
-	cmp_ok($took, '<', 1.45, 'as the request wanted');
+	cmp_ok($took, '<', 4.5, 'as the request wanted');
 	my $info = $answer->{json}{error}{additional_info};
 	my $id = $info->{queue_id};
 	is("$info->{resource_name} $info->{resource_value}", 'email_finder Somebody Late', 'what');
@@ -81,7 +81,7 @@ subtest 'finder, resumed' => sub {
 	ok(!exists $answer->{json}{error}{code}, 'no code');
 	is_deeply(get("/email_finder/instant/queue_status?qid=$id")->{json}{data}, { query_status => 'running' }, 'running');
 	is($api->stats->{searches} . $api->stats->{charged}, '10', 'goes on, not charged yet');
-	my $end = time + 10;
+	my $end = time + 60;
 	my $data;
 	sleep 0.05 until ($data = get("/email_finder/instant/queue_status?qid=$id")->{json}{data})->{emails} || time > $end;
 	is($data->{emails}[0]{email_address}, 'somebody.late@x.test', 'found later');

@@ -19,7 +19,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 # The bound for what takes no time, on a busy machine.
-my $SOON = 4;
+my $SOON = 20;
 my $OK = 'valid|yes|service|Success';
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
@@ -129,7 +129,7 @@ sub set
 		$node->safe_psql('postgres', "ALTER SYSTEM SET clearout.$name = '$settings{$name}'");
 	}
 	$node->reload;
-	return wait_until(30, sub { my $new = status($node, 'worker_pid'); $new && $new ne $pid && $new });
+	return wait_until(60, sub { my $new = status($node, 'worker_pid'); $new && $new ne $pid && $new });
 }
 
 # Two callers, of whom one wants a row in any case: nobody could be reached.
@@ -196,7 +196,7 @@ subtest 'a handshake without an end' => sub {
 	is(finish_callers(60, $patient), 0, 'whoever waits longer');
 	is($patient->{sqlstate}, 'VC007', 'is told that nobody can be reached') or diag $patient->{err};
 	unlike($patient->{hint}, qr/may have been charged/, 'and that nothing was charged');
-	cmp_ok($patient->{seconds}, '<', 30, 'after the time that a connection may take');
+	cmp_ok($patient->{seconds}, '<', 45, 'after the time that a connection may take');
 	is(worker_pid($node), $pid, 'the worker lives on');
 	is(status($node, 'slots_used'), 0, 'no slot is left over');
 
@@ -222,7 +222,7 @@ subtest 'a server that stands still' => sub {
 	is(finish_callers(30, @callers), 0, 'the callers have ended');
 	is(scalar(grep { $_->{sqlstate} eq 'VC006' } @callers), 10, 'at their timeout');
 	kill 'CONT', $tls->pid;
-	ok(wait_until(30, sub { status($node, 'calls_in_flight') == 0 }), 'the calls come to an end');
+	ok(wait_until(60, sub { status($node, 'calls_in_flight') == 0 }), 'the calls come to an end');
 	is(worker_pid($node), $pid, 'the worker lives on');
 	cmp_ok($tls->address_stats->{max}, '<=', 1, 'no call was made twice');
 	is(verify($node, 'valid-4@x.test')->{out}, $OK, 'it answers');

@@ -76,7 +76,7 @@ END
 }
 
 plan skip_all => 'nginx does not start: ' . (slurp_file("$directory/out") || slurp_file("$directory/error.log"))
-  unless wait_until(10, sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
+  unless wait_until(60, sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
 
 my $node = start_node('main', $api, settings => {
 	base_url => "https://127.0.0.1:$port/v2", ca_file => "$directory/cert", max_parallel => 20, max_attempts => 1 });

@@ -59,7 +59,7 @@ my $stored = 'SELECT (SELECT count(*) FROM clearout_results WHERE email NOT LIKE
 my $emails = q{(SELECT array_agg('valid-full-' || i || '@x.test') FROM generate_series(1, 300) i)};
 my $caller = call_sql($node, "SELECT count(*) FROM clearout_verify($emails, timeout => '8s')");
 isnt($caller->{sqlstate}, '', 'not all can be stored') or diag $caller->{out};
-ok(wait_until(20, sub { status($node, 'state') eq 'storing failed' }), 'the status says so');
+ok(wait_until(60, sub { status($node, 'state') eq 'storing failed' }), 'the status says so');
 like(status($node, 'reason'), qr/could not (?:extend|write)/, 'with the reason');
 my $unstored = status($node, 'answers_unstored');
 cmp_ok($unstored, '>', 0, "$unstored answers wait in memory");
@@ -74,7 +74,7 @@ is(worker_pid($node), $pid, 'the worker lives on');
 # Room again.
 $node->safe_psql('postgres', q{DELETE FROM clearout_results WHERE email LIKE 'filler-%'});
 $node->safe_psql('postgres', 'VACUUM clearout_results');
-ok(wait_until(30, sub { status($node, 'state') eq 'running' }), 'with room again, it runs');
+ok(wait_until(60, sub { status($node, 'state') eq 'running' }), 'with room again, it runs');
 is(status($node, 'answers_unstored'), 0, 'nothing is kept in memory');
 is(call_sql($node, "SELECT count(*) FROM clearout_verify($emails) WHERE status = 'valid'")->{out}, 300, 'all are answered');
 is($api->address_stats->{max}, 1, 'by one call each');
@@ -106,9 +106,9 @@ foreach my $table (qw(clearout_results clearout_spill))
 $calls = $api->total_calls;
 my $before = value_of($node, $stored);
 $node->safe_psql('postgres', q{SELECT clearout_resume()});
-ok(wait_until(30, sub { status($node, 'state') eq 'storing failed' }), 'queue: it comes to that');
+ok(wait_until(60, sub { status($node, 'state') eq 'storing failed' }), 'queue: it comes to that');
 # those under way when the first could not be stored come in after it
-ok(wait_until(20, sub {
+ok(wait_until(60, sub {
 	$unstored = status($node, 'answers_unstored');
 	$so_far = $api->total_calls;
 	return value_of($node, $stored) - $before + $unstored == $so_far - $calls;
