@@ -1581,7 +1581,10 @@ CREATE FUNCTION clearout_status_info(
 	OUT credits_at timestamptz,
 	OUT budget bigint,
 	OUT budget_spent bigint,
-	OUT queue_begin bigint[])
+	OUT queue_begin bigint[],
+	OUT find_limit integer,
+	OUT find_remaining integer,
+	OUT find_resets_in interval)
 RETURNS record
 AS 'MODULE_PATHNAME', 'clearout_status_info'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
@@ -1628,7 +1631,8 @@ CREATE VIEW clearout_status AS
 		CASE WHEN i.budget IS NOT NULL THEN greatest(i.budget - i.budget_spent, 0) END AS budget_left,
 		p.services AS paused_services,
 		p.since AS paused_since,
-		p.until AS paused_until
+		p.until AS paused_until,
+		i.find_limit, i.find_remaining, i.find_resets_in
 	FROM clearout_status_info() i
 		CROSS JOIN LATERAL (
 			SELECT pg_catalog.pg_stat_get_live_tuples('clearout_queue'::pg_catalog.regclass) AS queued,
@@ -1703,6 +1707,12 @@ COMMENT ON COLUMN clearout_status.paused_since IS
 'since when';
 COMMENT ON COLUMN clearout_status.paused_until IS
 'until when, as far as known; null: until the cause is gone';
+COMMENT ON COLUMN clearout_status.find_limit IS
+'calls of the finder that the plan allows per window; null until an answer has told';
+COMMENT ON COLUMN clearout_status.find_remaining IS
+'calls of the finder left in the current window, as far as known';
+COMMENT ON COLUMN clearout_status.find_resets_in IS
+'time until the current window of the finder ends, as far as known';
 
 --
 -- The report: what is known of a list of addresses, as a page to hand on.

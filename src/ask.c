@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "ask.h"
+#include "clock.h"
 #include "compat.h"
 
 #define LAUNCHER_POLL_MS 500
@@ -42,7 +43,7 @@ fail(CoQuestion *question, CoFailure *failure)
 
 /* Claim slots for what is new.  Returns the first failure. */
 static CoFailure *
-claim(Asking *asking, const CoFreshness *accepts, TimestampTz deadline)
+claim(Asking *asking, const CoFreshness *accepts, int64 deadline)
 {
 	CoFailure  *first = NULL;
 
@@ -162,7 +163,7 @@ release_all(Asking *asking)
 
 CoFailure *
 co_ask(CoQuestion *questions, int count, const CoFreshness *accepts,
-	   TimestampTz deadline, bool stop_at_failure)
+	   int64 deadline, bool stop_at_failure)
 {
 	Asking	   *asking = palloc0(sizeof(Asking));
 	CoFailure  *volatile first = NULL;
@@ -177,7 +178,7 @@ co_ask(CoQuestion *questions, int count, const CoFreshness *accepts,
 		{
 			CoFailure  *failure;
 			bool		any;
-			long		timeout;
+			int64		timeout;
 
 			CHECK_FOR_INTERRUPTS();
 			failure = claim(asking, accepts, deadline);
@@ -191,7 +192,7 @@ co_ask(CoQuestion *questions, int count, const CoFreshness *accepts,
 			if (asking->open == 0 && asking->next == count)
 				break;
 
-			timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+			timeout = (deadline - co_clock() + 999) / 1000;
 			if (timeout <= 0 || co_slot_is_hopeless())
 			{
 				failure = give_up(asking);
@@ -204,7 +205,7 @@ co_ask(CoQuestion *questions, int count, const CoFreshness *accepts,
 				timeout = Min(timeout, LAUNCHER_POLL_MS);
 			(void) WaitLatch(MyLatch,
 							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 timeout,
+							 (long) Min(timeout, INT_MAX),
 							 co_wait_event(&answer_wait_event, "ClearoutAnswer"));
 			ResetLatch(MyLatch);
 		}

@@ -35,7 +35,7 @@ typedef struct CoQuestion
  * this ends, an error or a cancel included.
  */
 extern CoFailure *co_ask(CoQuestion *questions, int count,
-						 const CoFreshness *accepts, TimestampTz deadline,
+						 const CoFreshness *accepts, int64 deadline,
 						 bool stop_at_failure);
 
 /* Spending is for a primary, and for a transaction that may change things. */

@@ -23,6 +23,7 @@
 
 #include "arguments.h"
 #include "bulk_spool.h"
+#include "clock.h"
 #include "compat.h"
 #include "error.h"
 #include "transaction.h"
@@ -134,8 +135,8 @@ clearout_wait(PG_FUNCTION_ARGS)
 {
 	int64		job;
 	int64		every;
-	TimestampTz next_line;
-	TimestampTz end = DT_NOEND;
+	int64		next_line;
+	int64		end = PG_INT64_MAX;
 
 	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
 		castNode(CallContext, fcinfo->context)->atomic)
@@ -154,15 +155,15 @@ clearout_wait(PG_FUNCTION_ARGS)
 	{
 		int64		timeout = co_interval_argument(PG_GETARG_INTERVAL_P(2), "timeout");
 
-		if (timeout < PG_INT64_MAX - GetCurrentTimestamp())
-			end = GetCurrentTimestamp() + timeout;
+		if (timeout < PG_INT64_MAX - co_clock())
+			end = co_clock() + timeout;
 	}
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	next_line = GetCurrentTimestamp() + every;
+	next_line = co_clock() + every;
 	for (;;)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		int64		now = co_clock();
 		bool		line = now >= next_line;
 
 		if (look(fcinfo, job, line))

@@ -256,11 +256,11 @@ co_flight_return(CoFlight *flight)
 }
 
 bool
-co_flight_is_awaited(const CoFlight *flight, TimestampTz *until)
+co_flight_is_awaited(const CoFlight *flight, int64 *until)
 {
 	bool		awaited = false;
 
-	*until = DT_NOBEGIN;
+	*until = PG_INT64_MIN;
 	for (int i = 0; i < flight->waiter_count; i++)
 	{
 		if (co_slot_waits(flight->waiter[i].slot))

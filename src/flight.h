@@ -37,7 +37,7 @@ typedef struct CoWaiter
 {
 	CoSlotRef	slot;
 	CoFreshness accepts;
-	TimestampTz deadline;
+	int64		deadline;		/* co_clock() */
 	char		role[NAMEDATALEN];
 	bool		forgotten;		/* the address was, since he asked */
 } CoWaiter;
@@ -121,7 +121,7 @@ extern void co_flight_set_state(CoFlight *flight, CoFlightState state);
 extern void co_flight_return(CoFlight *flight);
 
 /* Does anybody still wait for it, and until when (the last of them)? */
-extern bool co_flight_is_awaited(const CoFlight *flight, TimestampTz *until);
+extern bool co_flight_is_awaited(const CoFlight *flight, int64 *until);
 
 /* Tell its callers how far it has come. */
 extern void co_flight_set_progress(CoFlight *flight, CoProgress progress);

@@ -21,6 +21,7 @@
 
 #include "arguments.h"
 #include "ask.h"
+#include "clock.h"
 #include "convert.h"
 #include "error.h"
 #include "guc.h"
@@ -176,7 +177,7 @@ failed_row(CoRow *row, const char *key, const CoFailure *failure)
  */
 static void
 read_answer(const CoCatalog *catalog, const CoQuestion *question,
-			const CoFreshness *accepts, TimestampTz deadline, CoRow *row)
+			const CoFreshness *accepts, int64 deadline, CoRow *row)
 {
 	CoFreshness fresh = *accepts;
 	CoFreshness any = {DT_NOBEGIN, DT_NOBEGIN, DT_NOBEGIN};
@@ -193,7 +194,7 @@ read_answer(const CoCatalog *catalog, const CoQuestion *question,
 		/* By the service's own times something newer was there already. */
 		if (!locked && co_lookup(catalog, question->key, &any, row, &locked))
 			return;
-		if (!locked || GetCurrentTimestamp() >= deadline)
+		if (!locked || co_clock() >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the answer was stored, but cannot be read"),
@@ -239,7 +240,7 @@ settle_without_call(const CoCatalog *catalog, CoQuestion *question,
  */
 static void
 settle_by_call(CoQuestion *questions, int count, const Options *options,
-			   TimestampTz deadline)
+			   int64 deadline)
 {
 	CoFailure  *failure;
 
@@ -284,7 +285,7 @@ settle(const CoCatalog *catalog, CoQuestion *question, const Options *options,
 	settle_without_call(catalog, question, &options->accepts, row);
 	if (question->state == CO_QUESTION_NEW)
 	{
-		TimestampTz deadline = GetCurrentTimestamp() + options->timeout;
+		int64		deadline = co_clock() + options->timeout;
 
 		settle_by_call(question, 1, options, deadline);
 		if (question->state == CO_QUESTION_ANSWERED)
@@ -438,7 +439,7 @@ make_questions(Element *elements, int count, int *question_count)
 /* What is stored is settled; the rest is asked, all together. */
 static void
 settle_all(const CoCatalog *catalog, CoQuestion *questions, int count,
-		   const Options *options, TimestampTz deadline)
+		   const Options *options, int64 deadline)
 {
 	CoQuestion *open = MemoryContextAllocHuge(CurrentMemoryContext,
 											  Max(count, 1) * sizeof(CoQuestion));
@@ -510,7 +511,7 @@ clearout_verify_array(PG_FUNCTION_ARGS)
 	CoQuestion *questions;
 	int			count;
 	int			question_count;
-	TimestampTz deadline;
+	int64		deadline;
 	MemoryContext scratch;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -522,7 +523,7 @@ clearout_verify_array(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	options = read_options(fcinfo);
-	deadline = GetCurrentTimestamp() + options.timeout;
+	deadline = co_clock() + options.timeout;
 
 	elements = read_elements(PG_GETARG_ARRAYTYPE_P(0), &count);
 	questions = make_questions(elements, count, &question_count);

@@ -13,6 +13,7 @@
 
 #include "arguments.h"
 #include "ask.h"
+#include "clock.h"
 #include "inquire.h"
 #include "statement.h"
 #include "worker.h"
@@ -57,7 +58,7 @@ heard_key(const CoInquiry *inquiry)
  */
 static void
 read_answer(const CoCatalog *catalog, CoInquiry *inquiry, TimestampTz asked_at,
-			TimestampTz deadline)
+			int64 deadline)
 {
 	TimestampTz since = asked_at != 0 ? asked_at : inquiry->since;
 	bool		locked;
@@ -72,7 +73,7 @@ read_answer(const CoCatalog *catalog, CoInquiry *inquiry, TimestampTz asked_at,
 		if (!locked && co_stored_find(catalog, inquiry->endpoint, inquiry->key,
 									  DT_NOBEGIN, &inquiry->stored, &locked))
 			return;
-		if (!locked || GetCurrentTimestamp() >= deadline)
+		if (!locked || co_clock() >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the answer was stored, but cannot be read"),
@@ -107,7 +108,7 @@ static void
 ask(const CoCatalog *catalog, CoInquiry *inquiry, const char *heard)
 {
 	CoFreshness accepts = {inquiry->since, inquiry->since, inquiry->since};
-	TimestampTz deadline = GetCurrentTimestamp() + inquiry->timeout;
+	int64		deadline = co_clock() + inquiry->timeout;
 	CoQuestion	question = {0};
 
 	co_require_spending_allowed();

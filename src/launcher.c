@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "guc.h"
 #include "launcher.h"
@@ -82,7 +83,7 @@ launcher_exit(int code, Datum argument)
 	(void) argument;
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	co_shared->launcher = NULL;
-	co_shared->launcher_left_at = GetCurrentTimestamp();
+	co_shared->launcher_left_at = co_clock();
 	LWLockRelease(co_shared->lock);
 }
 
@@ -198,6 +199,7 @@ start_worker(int index)
 	}
 	database->state = CO_DATABASE_STARTING;
 	database->changed_at = GetCurrentTimestamp();
+	database->starting_at = co_clock();
 	LWLockRelease(co_shared->lock);
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -218,7 +220,7 @@ start_worker(int index)
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 		database->state = CO_DATABASE_WANTED;
 		database->changed_at = GetCurrentTimestamp();
-		database->start_at = database->changed_at + NO_PROCESS_RETRY;
+		database->start_at = co_clock() + NO_PROCESS_RETRY;
 		strlcpy(database->reason,
 				"No background worker is free: max_worker_processes is used up.",
 				sizeof(database->reason));
@@ -244,7 +246,7 @@ check_starting(int index)
 		database->state = CO_DATABASE_WANTED;
 		database->changed_at = GetCurrentTimestamp();
 		database->failures++;
-		database->start_at = database->changed_at +
+		database->start_at = co_clock() +
 			INT64CONST(1000000) * (1 << Min(database->failures, 6));
 		strlcpy(database->reason, "Its worker could not start; see the server log.",
 				sizeof(database->reason));
@@ -257,15 +259,17 @@ check_starting(int index)
 static long
 tend_databases(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = DT_NOEND;
+	int64		now = co_clock();
+	TimestampTz wall = GetCurrentTimestamp();
+	int64		next = PG_INT64_MAX;
 	int			starting = 0;
 
 	for (int i = 0; i < co_shared->databases_high; i++)
 	{
 		CoDatabase *database = &co_shared->database[i];
 		CoDatabaseState state;
-		TimestampTz start_at;
+		int64		start_at;
+		TimestampTz reactor_due;
 
 		LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 		if (database->state == CO_DATABASE_ABSENT && database->holds == 0 &&
@@ -274,7 +278,7 @@ tend_databases(void)
 		state = database->state;
 		start_at = database->start_at;
 		if (database->holds > 0 && state == CO_DATABASE_WANTED)
-			start_at = DT_NOEND;	/* whoever lifts the hold wakes us */
+			start_at = PG_INT64_MAX;	/* whoever lifts the hold wakes us */
 		LWLockRelease(co_shared->lock);
 
 		if (state == CO_DATABASE_STARTING)
@@ -282,10 +286,10 @@ tend_databases(void)
 			check_starting(i);
 			if (database->state != CO_DATABASE_STARTING)
 				next = Min(next, database->start_at);
-			else if (database->changed_at + STARTING_TIME > now)
+			else if (database->starting_at + STARTING_TIME > now)
 			{
 				starting++;
-				next = Min(next, database->changed_at + STARTING_TIME);
+				next = Min(next, database->starting_at + STARTING_TIME);
 			}
 		}
 		else if (state == CO_DATABASE_WANTED && start_at > now)
@@ -296,13 +300,15 @@ tend_databases(void)
 			if (database->state == CO_DATABASE_STARTING)
 			{
 				starting++;
-				next = Min(next, database->changed_at + STARTING_TIME);
+				next = Min(next, database->starting_at + STARTING_TIME);
 			}
 			else if (database->state == CO_DATABASE_WANTED)
 				next = Min(next, database->start_at);
 		}
 
-		next = Min(next, co_reactor_tend(i, now));
+		reactor_due = co_reactor_tend(i, wall);
+		if (reactor_due != DT_NOEND)
+			next = Min(next, now + Max(reactor_due - wall, 0));
 
 		/*
 		 * Entries beyond STARTING_MAX are looked at again when one of those
@@ -310,8 +316,9 @@ tend_databases(void)
 		 */
 	}
 
-	return next == DT_NOEND ? -1 :
-		TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1;
+	if (next == PG_INT64_MAX)
+		return -1;
+	return (long) Min(Max(next - co_clock(), 0) / 1000 + 1, INT_MAX);
 }
 
 void

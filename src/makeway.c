@@ -34,6 +34,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "handlers.h"
 #include "hooks.h"
@@ -214,12 +215,11 @@ static bool
 is_left_alone(Oid dbid)
 {
 	int			own = dbid == MyDatabaseId ? 1 : 0;	/* as a template it may be */
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   LEAVE_TIMEOUT_MS);
+	int64		deadline = co_clock() + LEAVE_TIMEOUT_MS * INT64CONST(1000);
 
 	while (CountDBConnections(dbid) > own)
 	{
-		if (GetCurrentTimestamp() > deadline)
+		if (co_clock() > deadline)
 			return false;
 		CHECK_FOR_INTERRUPTS();
 		pg_usleep(LEAVE_POLL_MS * 1000L);
@@ -234,8 +234,7 @@ is_left_alone(Oid dbid)
 static void
 hold(Oid dbid, bool drops)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   LEAVE_TIMEOUT_MS);
+	int64		deadline = co_clock() + LEAVE_TIMEOUT_MS * INT64CONST(1000);
 	CoDatabase *database;
 	int			index;
 	int			pid = 0;
@@ -274,7 +273,7 @@ hold(Oid dbid, bool drops)
 		if (!working && (pid == 0 || BackendPidGetProc(pid) == NULL) &&
 			(reactor_pid == 0 || BackendPidGetProc(reactor_pid) == NULL))
 			break;
-		if (GetCurrentTimestamp() > deadline)
+		if (co_clock() > deadline)
 			break;				/* the server has the last word */
 		CHECK_FOR_INTERRUPTS();
 		pg_usleep(LEAVE_POLL_MS * 1000L);

@@ -106,7 +106,7 @@ shmem_startup(void)
 		co_shared->slot = (CoSlot *) ((char *) co_shared + slots_offset());
 
 		/* the first one comes sooner than one that is started again */
-		co_shared->launcher_left_at = GetCurrentTimestamp() -
+		co_shared->launcher_left_at = co_clock() -
 			LAUNCHER_ABSENCE + LAUNCHER_START;
 		dlist_init(&co_shared->free);
 		for (int i = 0; i < co_shared->slot_count; i++)
@@ -323,7 +323,7 @@ static bool
 is_without_launcher(const CoDatabase *database)
 {
 	return co_shared->launcher == NULL && database->state != CO_DATABASE_RUNNING &&
-		GetCurrentTimestamp() - co_shared->launcher_left_at > LAUNCHER_ABSENCE;
+		co_clock() - co_shared->launcher_left_at > LAUNCHER_ABSENCE;
 }
 
 bool
@@ -363,7 +363,7 @@ co_slot_is_without_worker(CoReply *reply)
 
 bool
 co_slot_claim(CoEndpointId endpoint, const char *key,
-			  const CoFreshness *accepts, TimestampTz deadline,
+			  const CoFreshness *accepts, int64 deadline,
 			  CoSlotRef *ref, CoReply *reply)
 {
 	int			index;
@@ -564,8 +564,8 @@ plan_restart(CoDatabase *database, TimestampTz now)
 {
 	if (now - database->changed_at > LASTING_RUN)
 		database->failures = 0;
-	database->start_at = now + Min(FIRST_RESTART << Min(database->failures, 20),
-								   LAST_RESTART);
+	database->start_at = co_clock() + Min(FIRST_RESTART << Min(database->failures, 20),
+										  LAST_RESTART);
 	database->failures++;
 	database->restarts++;
 	if (database->failures > 2)
@@ -590,7 +590,7 @@ co_database_detach(int index, CoLeave leave)
 			{
 				/* It was created since we have looked. */
 				database->state = CO_DATABASE_WANTED;
-				database->start_at = now;
+				database->start_at = 0;
 				break;
 			}
 			database->state = CO_DATABASE_ABSENT;
@@ -599,7 +599,7 @@ co_database_detach(int index, CoLeave leave)
 		case CO_LEAVE_REPLACE:
 			database->reason[0] = '\0';
 			database->state = CO_DATABASE_WANTED;
-			database->start_at = now;
+			database->start_at = 0;
 			database->failures = 0;
 			break;
 		case CO_LEAVE_FAILED:

@@ -92,7 +92,7 @@ typedef struct CoSlot
 	char		role[NAMEDATALEN];	/* who asks, and so whose budget it is */
 	CoEndpointId endpoint;
 	CoFreshness accepts;		/* for the worker's own look into the table */
-	TimestampTz deadline;		/* when the caller leaves */
+	int64		deadline;		/* when the caller leaves; co_clock() */
 	CoProgress	progress;		/* when TAKEN */
 	CoReply		reply;			/* when ANSWERED */
 	char		key[CO_KEY_SIZE];	/* what is asked, in the database's encoding */
@@ -159,7 +159,8 @@ typedef struct CoDatabase
 {
 	Oid			dbid;
 	CoDatabaseState state;
-	TimestampTz start_at;		/* when WANTED: not before */
+	int64		start_at;		/* when WANTED: not before; co_clock() */
+	int64		starting_at;	/* when STARTING: since then; co_clock() */
 	TimestampTz changed_at;		/* when it came into this state */
 	int			failures;		/* starts in a row that did not last */
 	CoCondition condition;		/* when RUNNING */
@@ -223,7 +224,7 @@ typedef struct CoShared
 {
 	LWLock	   *lock;
 	PGPROC	   *launcher;		/* NULL: none running ... */
-	TimestampTz launcher_left_at;	/* ... since then */
+	int64		launcher_left_at;	/* ... since then; co_clock() */
 	bool		scan;			/* launcher: look at pg_database again */
 	bool		settings_prepared;	/* a prepared transaction changes settings of
 									 * a database or role */
@@ -250,7 +251,7 @@ extern void co_slots_init(void);
  * co_slot_release(), and when the backend exits.
  */
 extern bool co_slot_claim(CoEndpointId endpoint, const char *key,
-						  const CoFreshness *accepts, TimestampTz deadline,
+						  const CoFreshness *accepts, int64 deadline,
 						  CoSlotRef *ref, CoReply *reply);
 
 /* Is there no worker, and nobody who would start one? */

@@ -31,6 +31,9 @@
 #define BALANCE_GAP		INT64CONST(1000000)
 #define READ_RETRY		INT64CONST(5000000)
 
+/* Who waits for the next day looks so often, since the clock may be set. */
+#define DAY_LOOK		INT64CONST(60000000)
+
 struct CoSpender
 {
 	char		role[NAMEDATALEN];	/* hash key; "" is the whole database */
@@ -219,10 +222,13 @@ forget_spent(void)
 static void
 read_spent(void)
 {
+	static bool complained = false;
+
 	forget_spent();
 	unreadable = !co_usage_read(today, note_spent, unreadable_reason, sizeof(unreadable_reason));
-	if (unreadable && read_again_at == 0)
+	if (unreadable && !complained)
 		ereport(LOG, (errmsg("clearout: usage of today could not be read: %s", unreadable_reason)));
+	complained = unreadable;
 	read_again_at = unreadable ? co_clock() + READ_RETRY : 0;
 }
 
@@ -246,19 +252,32 @@ co_spending_turn(void)
 		anybody_waits = false;
 	if (day != today)
 	{
+		/*
+		 * Something was spent on it before, if the clock was set back over
+		 * midnight.  Until that is read, no budget is spent.
+		 */
+		co_usage_flush();
 		today = day;
 		forget_spent();
-		unreadable = false;
+		unreadable = true;
+		strlcpy(unreadable_reason, "the usage of the day is still to be read", sizeof(unreadable_reason));
+		read_again_at = co_clock();
 		anybody_waits = false;
 		sweep();
 		any = true;
 		show();
 	}
-	/* What is not written yet would not be in it. */
-	if (unreadable && co_clock() >= read_again_at && co_usage_flush_at() == 0)
+	if (unreadable && co_clock() >= read_again_at)
 	{
-		read_spent();
-		any |= !unreadable;
+		/* What is not written yet would not be in it. */
+		if (co_usage_flush_at() != 0)
+			read_again_at = co_usage_flush_at();
+		else
+		{
+			read_spent();
+			any |= !unreadable;
+			show();
+		}
 	}
 	return any;
 }
@@ -413,7 +432,7 @@ co_spending_wake_at(void)
 {
 	if (unreadable)
 		return read_again_at;
-	return co_clock() + Max(co_usage_end_of_day(today) - GetCurrentTimestamp(), 0);
+	return co_clock() + Min(Max(co_usage_end_of_day(today) - GetCurrentTimestamp(), 0), DAY_LOOK);
 }
 
 /* ---------- spending ---------- */

@@ -36,7 +36,7 @@ typedef enum StatusColumn
 	STATUS_SPILLED,
 	STATUS_SLOTS_USED,
 	STATUS_SLOTS_TOTAL,
-	STATUS_RATE_LIMIT,
+	STATUS_RATE_LIMIT,			/* and what follows, one window */
 	STATUS_RATE_REMAINING,
 	STATUS_RATE_RESETS_IN,
 	STATUS_CALLS,
@@ -51,6 +51,9 @@ typedef enum StatusColumn
 	STATUS_BUDGET,
 	STATUS_BUDGET_SPENT,
 	STATUS_QUEUE_BEGIN,
+	STATUS_FIND_LIMIT,			/* and what follows, as for STATUS_RATE_LIMIT */
+	STATUS_FIND_REMAINING,
+	STATUS_FIND_RESETS_IN,
 	STATUS_COLUMNS
 } StatusColumn;
 
@@ -62,6 +65,7 @@ typedef struct Status
 	int			waiting;
 	int			slots_used;
 	CoGovernorState rate;
+	CoGovernorState find_rate;
 	CoCredits	credits;
 	TimestampTz credits_told;
 } Status;
@@ -80,12 +84,13 @@ copy_status(Status *status)
 		status->known = true;
 		status->database = co_shared->database[index];
 		if (status->database.token >= 0)
-			co_governor_state(&co_shared->token[status->database.token].governor[CO_SERVICE_VERIFY],
-							  co_clock(), &status->rate);
-		if (status->database.token >= 0)
 		{
-			status->credits = co_shared->token[status->database.token].credits;
-			status->credits_told = co_shared->token[status->database.token].credits_told;
+			const CoToken *token = &co_shared->token[status->database.token];
+
+			co_governor_state(&token->governor[CO_SERVICE_VERIFY], co_clock(), &status->rate);
+			co_governor_state(&token->governor[CO_SERVICE_FIND], co_clock(), &status->find_rate);
+			status->credits = token->credits;
+			status->credits_told = token->credits_told;
 		}
 		for (int i = 0; i < co_shared->slot_count; i++)
 		{
@@ -136,6 +141,28 @@ shown_text(const char *text)
 
 	co_message_set(clean, sizeof(clean), text, strlen(text));
 	return co_text_from_utf8(clean);
+}
+
+/* Three columns: the limit, what is left of it, and until when. */
+static void
+show_window(const CoGovernorState *rate, Datum *values, bool *nulls)
+{
+	int64		left = rate->resets_at - co_clock();
+
+	if (rate->limit > 0)
+	{
+		values[0] = Int32GetDatum(rate->limit);
+		values[1] = Int32GetDatum(rate->remaining);
+		nulls[0] = nulls[1] = false;
+	}
+	if (left > 0)
+	{
+		Interval   *interval = palloc0(sizeof(Interval));
+
+		interval->time = left;
+		values[2] = IntervalPGetDatum(interval);
+		nulls[2] = false;
+	}
 }
 
 Datum
@@ -219,18 +246,8 @@ clearout_status_info(PG_FUNCTION_ARGS)
 			SET(STATUS_CREDITS, Int64GetDatum(co_credits_left(&status.credits)));
 			SET(STATUS_CREDITS_AT, TimestampTzGetDatum(status.credits_told));
 		}
-		if (status.rate.limit > 0)
-		{
-			SET(STATUS_RATE_LIMIT, Int32GetDatum(status.rate.limit));
-			SET(STATUS_RATE_REMAINING, Int32GetDatum(status.rate.remaining));
-		}
-		if (status.rate.resets_at > co_clock())
-		{
-			Interval   *interval = palloc0(sizeof(Interval));
-
-			interval->time = status.rate.resets_at - co_clock();
-			SET(STATUS_RATE_RESETS_IN, IntervalPGetDatum(interval));
-		}
+		show_window(&status.rate, &values[STATUS_RATE_LIMIT], &nulls[STATUS_RATE_LIMIT]);
+		show_window(&status.find_rate, &values[STATUS_FIND_LIMIT], &nulls[STATUS_FIND_LIMIT]);
 	}
 #undef SET
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls)));

@@ -81,6 +81,8 @@
 #define BACKLOG_HELD		4000
 #define ROWS_HELD			20000
 #define QUEUE_RETRY			INT64CONST(2000000)
+/* Rows that wait for a time are looked at so often, since the clock may be set. */
+#define WALL_LOOK			INT64CONST(60000000)
 #define TOKEN_RETRY			INT64CONST(1000000)
 #define TOKEN_POLL			INT64CONST(30000000)
 #define GOVERNOR_POLL		INT64CONST(1000000)
@@ -783,7 +785,7 @@ seek_on(CoFlight *flight, const char *queue_id)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next_look;
-	TimestampTz until;
+	int64		until;
 	bool		remembered;
 	bool		left;
 
@@ -828,7 +830,7 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 	CoRetryPolicy policy = {co_max_attempts, RETRY_BASE, RETRY_CAP};
 	CoDecision	decision;
 	CoReply		reply;
-	TimestampTz until;
+	int64		until;
 	int64		now = co_clock();
 	bool		awaited = co_flight_is_awaited(flight, &until);
 	char		text[CO_REASON_SIZE];
@@ -860,7 +862,7 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 	}
 	/* Only if somebody will still be there. */
 	if (awaited && decision.action == CO_ACTION_RETRY &&
-		GetCurrentTimestamp() + (decision.retry_at - now) < until)
+		decision.retry_at < until)
 	{
 		flight->retry_at = decision.retry_at;
 		co_flight_set_state(flight, CO_FLIGHT_BACKOFF);
@@ -1113,7 +1115,7 @@ start_awaited(CoService service)
 	{
 		CoFlight   *flight = dlist_head_element(CoFlight, node,
 												co_flights_of(CO_FLIGHT_WAITING, service));
-		TimestampTz until;
+		int64		until;
 		int64		now = co_clock();
 		int64		when;
 		const char *hindrance;
@@ -1695,7 +1697,7 @@ time_to_wait(void)
 			next = Min(next, Max(now, queue_retry_at));
 		if (next_due[kind] != DT_NOEND)
 			next = Min(next, Max(queue_retry_at,
-								 now + Max(next_due[kind] - GetCurrentTimestamp(), 0)));
+								 now + Min(Max(next_due[kind] - GetCurrentTimestamp(), 0), WALL_LOOK)));
 	}
 	if (!draining && (token_hash == 0 || co_gate_is_unauthorized()) &&
 		co_flight_count(CO_FLIGHT_QUEUED) > 0)

@@ -119,7 +119,7 @@ subtest 'a search outlives the worker' => sub {
 			return $out eq 'found';
 		}), "$blow: found in the end");
 		is(asked("somebody $blow|corp.test"), 1, "$blow: by one call");
-		ok(wait_until(20, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), "$blow: nothing is left");
+		ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), "$blow: nothing is left");
 	}
 	$api->config(find_time => 0);
 };
@@ -164,7 +164,7 @@ subtest 'a search that cannot be written down at once' => sub {
 subtest 'for tables' => sub {
 	is(sql(q{SELECT count(*) FILTER (WHERE clearout_enqueue_find('Somebody Q' || chr(96 + i), 'Corp.test')) FROM generate_series(1, 20) i}), 20, 'enqueued');
 	is(sql(q{SELECT clearout_enqueue_find('SOMEBODY DOE', 'corp.test')}), 'f', 'needless: an answer is stored');
-	ok(wait_until(30, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'drained');
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'drained');
 	is(sql(q{SELECT count(*) FROM clearout_people WHERE asked_name LIKE 'somebody q%' AND status = 'found'}), 20, 'all found');
 	is(sql(q{SELECT clearout_enqueue_find('', 'corp.test')}), 'f', 'nobody is found by that');
 
@@ -178,7 +178,7 @@ subtest 'for tables' => sub {
 	}
 	sql(q{INSERT INTO clearout_queue (email) VALUES ('valid-mixed@x.test')});
 	sql('SELECT clearout_resume()');
-	ok(wait_until(30, sub { sql('SELECT count(*) FROM clearout_queue WHERE failed_at IS NULL') eq '0' }), 'drained again');
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue WHERE failed_at IS NULL') eq '0' }), 'drained again');
 	is(sql(q{SELECT count(*) FROM clearout_people WHERE asked_name IN ('somebody plain', 'somebody waits') AND asked_domain = 'corp.test'}), 2, 'found in normal form');
 	is(sql(q{SELECT status FROM clearout_results WHERE email = 'valid-mixed@x.test'}), 'valid', 'an address as well');
 	is(sql(q{SELECT last_error FROM clearout_queue}), 'name or domain is empty', 'the other has failed');
@@ -187,8 +187,8 @@ subtest 'for tables' => sub {
 	# the search of a row survives as well
 	$api->config(find_time => 2500);
 	sql(q{SELECT clearout_enqueue_find('Somebody Queued', 'corp.test', 5)});
-	ok(wait_until(20, sub { sql('SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL AND priority = 5') eq '1' }), 'the row has the queue id');
-	ok(wait_until(30, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'and leaves with the answer');
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL AND priority = 5') eq '1' }), 'the row has the queue id');
+	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'and leaves with the answer');
 	is(asked('somebody queued|corp.test'), 1, 'one call');
 	$api->config(find_time => 0);
 };
@@ -198,11 +198,31 @@ subtest 'neither waits behind the other' => sub {
 	$api->fault(endpoint => 'find', status => 429, reset => 60);
 	sql(q{SELECT clearout_enqueue_find('Somebody L' || chr(97 + i / 26) || chr(97 + i % 26), 'corp.test', 9) FROM generate_series(1, 500) i});
 	sql(q{SELECT clearout_enqueue(ARRAY(SELECT 'valid-l' || i || '@x.test' FROM generate_series(1, 300) i), -9)});
-	ok(wait_until(30, sub { sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'valid-l%'}) eq '300' }), 'addresses pass');
+	ok(wait_until(60, sub { sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'valid-l%'}) eq '300' }), 'addresses pass');
 	is(sql(q{SELECT count(*) FROM clearout_people WHERE asked_name LIKE 'somebody l%'}), 0, 'while the finder waits');
 	$api->clear;
 	sql('DELETE FROM clearout_queue');
 	$node->restart;
+};
+
+# However many calls the plan allows.
+subtest 'clearout.find_rpm' => sub {
+	$node->append_conf('postgresql.conf', 'clearout.find_rpm = 5');
+	$node->restart;
+	ok(worker_pid($node), 'a worker');
+	my $before = $api->stats->{by_endpoint}{find};
+	my $made = sub { return $api->stats->{by_endpoint}{find} - $before };
+
+	sql(q{SELECT clearout_enqueue_find('Somebody R' || chr(97 + i), 'corp.test') FROM generate_series(1, 20) i});
+	ok(wait_until(60, sub { $made->() >= 5 }), 'five calls');
+	is(sql(q{SELECT find_limit || ' ' || (find_remaining BETWEEN 0 AND 5) || ' ' || (find_resets_in BETWEEN interval '0' AND interval '2 minutes') FROM clearout_status}),
+		'5 true true', 'the status shows the window');
+	is(sql(q{SELECT status FROM clearout_verify('valid-rpm@x.test')}), 'valid', 'addresses have limits of their own');
+	ok(wait_until(60, sub { sql(q{SELECT count(*) FROM clearout_people WHERE asked_name LIKE 'somebody r_'}) >= 5 }), 'answered');
+	sleep 1;
+	# five in each window of a minute
+	cmp_ok($made->(), '<=', 10, 'and the others wait');
+	sql('DELETE FROM clearout_queue');
 };
 
 my $log = slurp_file($node->logfile);
