@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my ($nginx) = grep { -x $_ } map { "$_/nginx" } qw(/usr/sbin /usr/local/sbin /usr/bin), split /:/, $ENV{PATH};
+my ($nginx) = grep { -x $_ } map { "$_/nginx" } grep { defined && length } qw(/usr/sbin /usr/local/sbin /usr/bin), $ENV{CLEAROUT_TOOLS}, split /:/, $ENV{PATH};
 plan skip_all => 'needs nginx' unless $nginx;
 my $directory = PostgreSQL::Test::Utils::tempdir();
 plan skip_all => 'needs openssl'
