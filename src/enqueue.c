@@ -362,6 +362,7 @@ clearout_enqueue_array(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		if (!isnull)
 			(void) co_keys_add(keys, DatumGetTextPP(email), &error);
+		CHECK_FOR_INTERRUPTS();
 	}
 	array_free_iterator(emails);
 

@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "put.h"
 #include "queue.h"
 #include "queueshape.h"
@@ -41,9 +42,9 @@
 
 /*
  * The sequence counts in steps, so that the numbers in between are ours as
- * well.  They are used up within the transaction: what it notes for the worker
- * (see co_queue_note()) is the first of them that it got, and no other
- * transaction's rows come later with lower numbers than that.
+ * well.  They are used within the transaction and then let go: to the worker
+ * it tells the first number that it got (see co_queue_note()), and that must
+ * not be long ago when it commits, or the worker looks over much anew.
  */
 static struct
 {

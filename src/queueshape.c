@@ -308,7 +308,7 @@ co_queue_shape(Relation queue)
 	}
 	if (kept.queue != RelationGetRelid(queue))
 	{
-		static CoQueueShape shape;
+		CoQueueShape shape;
 		uint64		before = changes;
 
 		memset(&shape, 0, sizeof(shape));
