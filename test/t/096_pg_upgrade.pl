@@ -23,6 +23,7 @@ my $api = ClearoutSandbox->new(limit => 1_000_000, credits => 100_000);
 my $conf = "max_connections = 50\nmax_worker_processes = 16\nfsync = off\nlog_statement = none\nautovacuum = off\n"
   . $api->conf(bulk_rows => 1000);
 my ($old, $new);
+my $copies = 0;
 
 # A server of one release or the other, with the library where it is found.
 sub server
@@ -40,14 +41,28 @@ sub server
 	return $node;
 }
 
-my $bindir = `$ENV{PG_CONFIG} --bindir`;
-chomp $bindir;
-my $old_bindir = $bindir;
-if ($ENV{CLEAROUT_OLD_PG_CONFIG})
+# pg_upgrade looks for libraries in the server's own directory alone, even where
+# (from 18 on) the server itself finds extensions elsewhere.  So then we have a
+# copy of the server, with ours in it.
+sub with_library
 {
-	$old_bindir = `$ENV{CLEAROUT_OLD_PG_CONFIG} --bindir`;
-	chomp $old_bindir;
+	my ($pg_config, $stage) = @_;
+	my ($bin, $lib, $share) = map { my $value = `$pg_config --$_`; chomp $value; $value } qw(bindir pkglibdir sharedir);
+	my ($installed) = slurp_file($stage) =~ /^extension_control_path = '(.*?)\Q$share\E:/m;
+	my $copy = "${PostgreSQL::Test::Utils::tmp_check}/server" . ++$copies;
+
+	return ($bin, $stage) unless defined $installed;
+	foreach ($bin, $lib, $share)
+	{
+		system_or_bail('mkdir', '-p', "$copy$_");
+		system_or_bail('cp', '-RL', "$_/.", "$copy$_");
+	}
+	system_or_bail('cp', '-R', "$installed/.", $copy);
+	return ("$copy$bin", undef);
 }
+
+my ($bindir, $stage) = with_library($ENV{PG_CONFIG}, $ENV{TEMP_CONFIG});
+my ($old_bindir, $old_stage) = $ENV{CLEAROUT_OLD_PG_CONFIG} ? with_library($ENV{CLEAROUT_OLD_PG_CONFIG}, $ENV{CLEAROUT_OLD_CONF}) : ($bindir, $stage);
 foreach ($old_bindir, $bindir)
 {
 	my $version = `$_/postgres --version`;
@@ -55,7 +70,7 @@ foreach ($old_bindir, $bindir)
 	note($version);
 }
 
-$old = server('old', $old_bindir, $ENV{CLEAROUT_OLD_PG_CONFIG} ? $ENV{CLEAROUT_OLD_CONF} : $ENV{TEMP_CONFIG});
+$old = server('old', $old_bindir, $old_stage);
 $old->start;
 $old->safe_psql('postgres', 'CREATE DATABASE shop; CREATE ROLE app LOGIN; CREATE ROLE reader; CREATE ROLE spender');
 $old->safe_psql('shop', 'CREATE SCHEMA mail; CREATE EXTENSION clearout SCHEMA mail');
@@ -148,7 +163,7 @@ sub objects
 $old->stop;
 my $calls = $api->total_calls;
 
-$new = server('new', $bindir, $ENV{TEMP_CONFIG});
+$new = server('new', $bindir, $stage);
 my $output = $new->data_dir . '/pg_upgrade_output.d';
 my @command = ("$bindir/pg_upgrade", '--no-sync', '--retain', '--old-datadir', $old->data_dir, '--new-datadir', $new->data_dir,
 	'--old-bindir', $old_bindir, '--new-bindir', $bindir, '--socketdir', $new->host,
