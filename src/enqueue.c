@@ -175,9 +175,10 @@ static CoStatement enqueue_addresses =
 5, enqueue_types, NULL, ""};
 
 /*
- * The rows are locked against being deleted, and nothing else: an address that
- * is forgotten meanwhile would come back with what is put in here.  So whoever
- * forgets it waits for us; and we do not wait, but leave out what is locked.
+ * The rows are locked: an address that is forgotten meanwhile would come back
+ * with what is put in here.  So whoever forgets it waits for us; and we do not
+ * wait, but leave out what is locked.  (A weaker lock would wait, in spite of
+ * SKIP LOCKED, for who locks a version of the row that is newer.)
  */
 static const Oid refresh_types[] = {INT8OID, INT4OID, NAMEOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 static CoStatement refresh_stale =
@@ -186,7 +187,7 @@ static CoStatement refresh_stale =
 	" CASE r.status WHEN 'unknown' THEN $6 WHEN 'catch_all' THEN $7 ELSE $5 END AS since"
 	" FROM %s.clearout_results AS r"
 	" WHERE NOT " CO_FRESH("$5", "$6", "$7")
-	" ORDER BY greatest(r.verified_at, r.asked_at) FOR KEY SHARE OF r SKIP LOCKED) AS a"
+	" ORDER BY greatest(r.verified_at, r.asked_at) FOR NO KEY UPDATE OF r SKIP LOCKED) AS a"
 	" WHERE NOT " WAITS " LIMIT $1",
 7, refresh_types, NULL, ""};
 
