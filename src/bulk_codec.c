@@ -209,30 +209,17 @@ read_lists(const json_t *data, const char *file_name, CoBulkAnswer *answer, CoOu
 	}
 }
 
-/* It stands beside the data, so the envelope has to be read once more. */
+/* Is there another page, and how is it asked for? */
 static void
-read_page(const char *body, size_t length, CoBulkAnswer *answer, CoOutcome *outcome)
+read_page(const json_t *page, CoBulkAnswer *answer, CoOutcome *outcome)
 {
-	char	   *copy = malloc(length + 1);
-	const json_t *page;
-
-	if (copy == NULL)
-	{
-		co_json_set_fault(outcome, CO_FAULT_LOCAL, "out of memory");
+	if (!json_is_true(json_object_get(page, "has_more")))
 		return;
-	}
-	memcpy(copy, body, length);
-	copy[length] = '\0';
-	page = json_object_get(co_json_open_raw(copy), "page_info");
-	if (json_is_true(json_object_get(page, "has_more")))
-	{
-		/* without a way to go on, what was sought may be on a later page */
-		answer->more = copy_text(json_object_get(page, "last_cursor"), answer->cursor,
-								 sizeof(answer->cursor));
-		if (!answer->more)
-			co_json_set_fault(outcome, CO_FAULT_MALFORMED, "there are more lists, and no way to them");
-	}
-	free(copy);
+	/* without a way to go on, what was sought may be on a later page */
+	answer->more = copy_text(json_object_get(page, "last_cursor"), answer->cursor,
+							 sizeof(answer->cursor));
+	if (!answer->more)
+		co_json_set_fault(outcome, CO_FAULT_MALFORMED, "there are more lists, and no way to them");
 }
 
 void
@@ -272,9 +259,8 @@ co_bulk_decode(CoBulkCall call, int http_status, const char *body, size_t length
 			break;
 		case CO_BULK_LISTS:
 			read_lists(data, file_name, answer, outcome);
-			co_json_end();
 			if (answer->list_id[0] == '\0' && outcome->fault == CO_FAULT_NONE)
-				read_page(body, length, answer, outcome);
+				read_page(co_json_beside("page_info"), answer, outcome);
 			break;
 		case CO_BULK_CANCEL:
 		case CO_BULK_REMOVE:

@@ -4,14 +4,14 @@
  *
  *		bytes --csv.c--> records --valid, in our encoding--> COPY's reader
  *			--> fields --csv.c--> words --> rows, sorted, each key once
- *			--> one INSERT ... ON CONFLICT
+ *			--> new ones as COPY writes them (import_new.c), others by statements
  *
  * COPY ends at the first byte that is not valid, and at the first record that
  * it cannot read.  So records are found before, made valid, and handed over
  * a batch at a time; where COPY throws all the same, the caller looks for the
  * record that makes it do so.
  *
- * The rows reach the statements as a named tuplestore, as the rows of a
+ * Rows whose key is there already reach the statements as a named tuplestore, as the rows of a
  * statement reach its triggers: no staging table is written, no array is
  * taken apart.
  *-------------------------------------------------------------------------
@@ -454,7 +454,7 @@ rows_descriptor(const CoImportKind *kind)
 }
 
 EphemeralNamedRelation
-co_import_show_rows(CoImport *import, int from, int to)
+co_import_show(const CoImport *import, CoImportRow *const *rows, int count)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
@@ -462,23 +462,46 @@ co_import_show_rows(CoImport *import, int from, int to)
 	relation->md.name = pstrdup(CO_IMPORT_ROWS_NAME);
 	relation->md.tupdesc = rows_descriptor(import->kind);
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
-	relation->md.enrtuples = to - from;
+
+	/*
+	 * Few, so that every plan goes from these rows to the table by key, and not
+	 * the other way round: it may have been made when the table was small.
+	 */
+	relation->md.enrtuples = 1;
 	relation->reldata = store;
-	for (int i = from; i < to; i++)
-	{
-		if (!import->row[i].unasked)
-			tuplestore_putvalues(store, relation->md.tupdesc, import->row[i].value, import->row[i].isnull);
-	}
+	for (int i = 0; i < count; i++)
+		tuplestore_putvalues(store, relation->md.tupdesc, rows[i]->value, rows[i]->isnull);
 	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the rows");
 	return relation;
 }
 
+EphemeralNamedRelation
+co_import_show_rows(CoImport *import, int from, int to)
+{
+	CoImportRow **rows = palloc(Max(to - from, 1) * sizeof(CoImportRow *));
+	EphemeralNamedRelation relation;
+	int			count = 0;
+
+	for (int i = from; i < to; i++)
+	{
+		if (!import->row[i].unasked)
+			rows[count++] = &import->row[i];
+	}
+	relation = co_import_show(import, rows, count);
+	pfree(rows);
+	return relation;
+}
+
+/* There may be hundreds of batches in one transaction: nothing is left. */
 void
 co_import_hide_rows(EphemeralNamedRelation relation)
 {
 	SPI_unregister_relation(CO_IMPORT_ROWS_NAME);
 	tuplestore_end(relation->reldata);
+	FreeTupleDesc(relation->md.tupdesc);
+	pfree(relation->md.name);
+	pfree(relation);
 }
 
 void

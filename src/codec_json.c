@@ -65,10 +65,14 @@ static struct
 static max_align_t first_chunk[FIRST_CHUNK_SIZE / sizeof(max_align_t)];
 static bool allocation_failed;
 
+/* What co_json_open() has opened; in the arena. */
+static const json_t *opened = NULL;
+
 /* Forget the last document. */
 void
 co_json_end(void)
 {
+	opened = NULL;
 	while (arena.chunks != NULL)
 	{
 		Chunk	   *next = arena.chunks->next;
@@ -520,6 +524,7 @@ co_json_open(int http_status, const char *body, size_t length,
 
 	if (shape == CO_DATA_FIRST && json_is_array(envelope))
 		envelope = json_array_get(envelope, 0);
+	opened = envelope;
 	if (error != NULL)
 		*error = json_object_get(envelope, "error");
 
@@ -555,6 +560,12 @@ co_json_open(int http_status, const char *body, size_t length,
 		return NULL;
 	}
 	return data;
+}
+
+const json_t *
+co_json_beside(const char *name)
+{
+	return json_object_get(opened, name);
 }
 
 const json_t *

@@ -43,6 +43,9 @@ extern const json_t *co_json_open(int http_status, const char *body, size_t leng
 								  CoDataShape shape, CoOutcome *outcome,
 								  const json_t **error);
 
+/* What stands in the envelope beside the data; NULL: nothing of that name. */
+extern const json_t *co_json_beside(const char *name);
+
 /* Parse what was written by co_json_store(); NULL if there is no memory. */
 extern const json_t *co_json_open_raw(const char *raw);
 

@@ -61,6 +61,17 @@ co_check_indexes(ResultRelInfo *target, TupleTableSlot *slot, EState *estate)
 #endif
 }
 
+/* The index entries of a new row.  16 added an argument for updates. */
+static inline void
+co_insert_index_entries(ResultRelInfo *target, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false));
+#else
+	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL));
+#endif
+}
+
 /* 16 has one function for all kinds of objects. */
 static inline bool
 co_owns_table(Oid table, Oid role)

@@ -54,9 +54,19 @@ extern void co_import_set_time(CoImportRow *row, int column, TimestampTz time);
  */
 extern TimestampTz co_import_time(const CoImport *import, int64 told, TimestampTz now);
 
-/* Let statements see the rows from..to of the batch under this name. */
+/*
+ * Insert those of the rows from..to whose key is not in the table.  Returns how
+ * many are left to the kind's statements, and which, in others (there is room
+ * for all); in a table that is not as the extension has made it, all of them.
+ */
+extern int	co_import_insert_new(Oid table, CoImport *import, int from, int to,
+								 CoImportRow **others);
+
+/* Let statements see these rows, or those from..to, under this name. */
 #define CO_IMPORT_ROWS_NAME "clearout_import_rows"
 
+extern EphemeralNamedRelation co_import_show(const CoImport *import,
+											 CoImportRow *const *rows, int count);
 extern EphemeralNamedRelation co_import_show_rows(CoImport *import, int from, int to);
 extern void co_import_hide_rows(EphemeralNamedRelation relation);
 

@@ -104,27 +104,37 @@ fill_row(const CoImport *import, char **fields, int count, TimestampTz now,
 
 static const Oid note_type[] = {TEXTOID};
 
+#define REPLACED_COLUMNS \
+	"(status, safe_to_send, sub_status, reason, bounce_type," \
+	" disposable, free, role, gibberish, suggested_email, account, domain," \
+	" mx_record, smtp_provider, ai_verdict, verified_at, time_taken, source," \
+	" raw, asked_at, attempted_at," \
+	" attempt_status, attempt_sub_status, attempt_reason, attempt_raw)"
+#define REPLACING_ROW(a) \
+	"ROW (" a ".status, " a ".safe_to_send, " a ".sub_status, " a ".reason, " a ".bounce_type," \
+	" " a ".disposable, " a ".free, " a ".role, " a ".gibberish, " a ".suggested_email," \
+	" " a ".account, " a ".domain, " a ".mx_record, " a ".smtp_provider, " a ".ai_verdict," \
+	" " a ".verified_at, " a ".time_taken, " a ".source, " a ".raw, " a ".asked_at," \
+	" " a ".attempted_at, NULL, NULL, NULL, NULL)"
+
 /* A newer verdict, or any over an unknown; an unknown only over an older one. */
+#define IS_REPLACED_BY(a) \
+	"((r.status = 'unknown' AND (" a ".status <> 'unknown' OR r.verified_at <= " a ".verified_at))" \
+	" OR (" a ".status <> 'unknown' AND r.verified_at <= " a ".verified_at))"
+
+/* Rows that are there: cheaper than ON CONFLICT, which locks them first. */
+static CoStatement replace_rows =
+{CO_TABLE_RESULTS, "UPDATE %s.clearout_results AS r SET " REPLACED_COLUMNS " = " REPLACING_ROW("a")
+	" FROM " CO_IMPORT_ROWS_NAME " AS a WHERE r.email = a.email AND " IS_REPLACED_BY("a"),
+0, note_type, NULL, ""};
+
+/* Rows that are not, or that a snapshot does not show. */
 static CoStatement put_rows =
 {CO_TABLE_RESULTS, "INSERT INTO %s.clearout_results AS r (" WRITTEN_COLUMNS ")"
-	" SELECT " WRITTEN_COLUMNS " FROM " CO_IMPORT_ROWS_NAME
-	" ON CONFLICT (email) DO UPDATE SET"
-	" (status, safe_to_send, sub_status, reason, bounce_type,"
-	" disposable, free, role, gibberish, suggested_email, account, domain,"
-	" mx_record, smtp_provider, ai_verdict, verified_at, time_taken, source,"
-	" raw, asked_at, attempted_at,"
-	" attempt_status, attempt_sub_status, attempt_reason, attempt_raw) ="
-	" ROW (excluded.status, excluded.safe_to_send, excluded.sub_status,"
-	" excluded.reason, excluded.bounce_type, excluded.disposable,"
-	" excluded.free, excluded.role, excluded.gibberish,"
-	" excluded.suggested_email, excluded.account, excluded.domain,"
-	" excluded.mx_record, excluded.smtp_provider, excluded.ai_verdict,"
-	" excluded.verified_at, excluded.time_taken, excluded.source,"
-	" excluded.raw, excluded.asked_at, excluded.attempted_at,"
-	" NULL, NULL, NULL, NULL)"
-	" WHERE (r.status = 'unknown' AND (excluded.status <> 'unknown' OR r.verified_at <= excluded.verified_at))"
-	" OR (excluded.status <> 'unknown' AND r.verified_at <= excluded.verified_at)",
-0, note_type, NULL, ""};
+	" SELECT " WRITTEN_COLUMNS " FROM " CO_IMPORT_ROWS_NAME " AS a"
+	" WHERE NOT EXISTS (SELECT FROM %s.clearout_results AS t WHERE t.email = a.email)"
+	" ON CONFLICT (email) DO UPDATE SET " REPLACED_COLUMNS " = " REPLACING_ROW("excluded")
+	" WHERE " IS_REPLACED_BY("excluded"), 0, note_type, NULL, ""};
 
 /* Beside a verdict: the last attempt. */
 static CoStatement put_attempts =
@@ -154,21 +164,18 @@ static CoStatement spill_rows =
 {CO_TABLE_SPILL, "INSERT INTO %s.clearout_spill (" WRITTEN_COLUMNS ", error)"
 	" SELECT " WRITTEN_COLUMNS ", $1 FROM " CO_IMPORT_ROWS_NAME, 1, note_type, NULL, ""};
 
+/* Those that the statements have to do. */
 static void
-store_rows(CoCatalog *catalog, CoImport *import, int from, int to)
+store_others(const CoCatalog *catalog, CoImport *import, CoImportRow *const *rows, int count)
 {
 	EphemeralNamedRelation relation;
-	Datum	   *emails;
-	int			count = 0;
 
-	/* somebody has locked the whole table: no use in trying row by row */
-	if (!ConditionalLockRelationOid(catalog->results, RowExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("table \"clearout_results\" is locked")));
-	relation = co_import_show_rows(import, from, to);
-	if (co_execute(catalog, &put_rows, NULL, NULL) < (uint64) (to - from))
+	if (count == 0)
+		return;
+	relation = co_import_show(import, rows, count);
+	if (co_execute(catalog, &replace_rows, NULL, NULL) < (uint64) count)
 	{
+		(void) co_execute(catalog, &put_rows, NULL, NULL);
 		(void) co_execute(catalog, &put_attempts, NULL, NULL);
 		(void) co_execute(catalog, &confirm_verdicts, NULL, NULL);
 		if (co_execute(catalog, &find_missing, NULL, NULL) > 0)
@@ -177,6 +184,24 @@ store_rows(CoCatalog *catalog, CoImport *import, int from, int to)
 					 errmsg("a trigger of the table \"clearout_results\" dropped the answer")));
 	}
 	co_import_hide_rows(relation);
+}
+
+static void
+store_rows(CoCatalog *catalog, CoImport *import, int from, int to)
+{
+	CoImportRow **others;
+	Datum	   *emails;
+	int			count = 0;
+
+	/* somebody has locked the whole table: no use in trying row by row */
+	if (!ConditionalLockRelationOid(catalog->results, RowExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"clearout_results\" is locked")));
+	others = palloc((to - from) * sizeof(CoImportRow *));
+	store_others(catalog, import, others,
+				 co_import_insert_new(catalog->results, import, from, to, others));
+	pfree(others);
 
 	/* what a user imports is news to nobody */
 	if (!co_am_worker)

@@ -8,6 +8,9 @@
  * for all rows of a group, and uses the executor's own routine for one row,
  * with whatever CHECK constraints and indexes the table's owner has added.
  *
+ * Of many rows, those of a page are written together, with one record in the
+ * write-ahead log, as COPY does it.
+ *
  * It runs as that owner, as a statement would (see co_execute()).
  *-------------------------------------------------------------------------
  */
@@ -25,12 +28,18 @@
 #include "compat.h"
 #include "insert.h"
 
+/* Rows that are written together. */
+#define GROUP 500
+
 struct CoInserter
 {
 	Relation	table;
 	EState	   *estate;
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
+	TupleDesc	descriptor;		/* for co_insert_new_rows(); its slots ... */
+	TupleTableSlot *group[GROUP];
+	int			slots;			/* ... made so far */
 	int			count;			/* columns that the caller fills */
 	ExprState **fill;			/* by column: its default; NULL: null */
 };
@@ -119,6 +128,29 @@ co_insert_begin(Oid table_id, const Oid *types, int count)
 	return inserter;
 }
 
+/* A row for the table from what the caller fills; lives in the current context. */
+static void
+fill_slot(CoInserter *inserter, TupleTableSlot *slot, const Datum *values,
+		  const char *nulls, const bool *isnull)
+{
+	ExecClearTuple(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		slot->tts_values[i] = (Datum) 0;
+		slot->tts_isnull[i] = true;
+		if (i < inserter->count && (nulls ? nulls[i] != 'n' : !isnull[i]))
+		{
+			slot->tts_values[i] = values[i];
+			slot->tts_isnull[i] = false;
+		}
+		else if (inserter->fill[i] != NULL)
+			slot->tts_values[i] = ExecEvalExprSwitchContext(inserter->fill[i],
+															GetPerTupleExprContext(inserter->estate),
+															&slot->tts_isnull[i]);
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
 bool
 co_insert_row(CoInserter *inserter, const Datum *values, const char *nulls)
 {
@@ -127,23 +159,7 @@ co_insert_row(CoInserter *inserter, const Datum *values, const char *nulls)
 	Identity	before = become_owner(inserter->table);
 	bool		is_new;
 
-	ExecClearTuple(slot);
-	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
-	{
-		slot->tts_values[i] = (Datum) 0;
-		slot->tts_isnull[i] = true;
-		if (i < inserter->count && nulls[i] != 'n')
-		{
-			slot->tts_values[i] = values[i];
-			slot->tts_isnull[i] = false;
-		}
-		else if (inserter->fill[i] != NULL)
-			slot->tts_values[i] = ExecEvalExprSwitchContext(inserter->fill[i],
-															GetPerTupleExprContext(estate),
-															&slot->tts_isnull[i]);
-	}
-	ExecStoreVirtualTuple(slot);
-
+	fill_slot(inserter, slot, values, nulls, NULL);
 	is_new = co_check_indexes(inserter->result, slot, estate);
 	if (is_new)
 		ExecSimpleRelationInsert(inserter->result, estate, slot);
@@ -153,11 +169,81 @@ co_insert_row(CoInserter *inserter, const Datum *values, const char *nulls)
 	return is_new;
 }
 
+/* ---------- many ---------- */
+
+static void
+write_group(CoInserter *inserter, int count)
+{
+	EState	   *estate = inserter->estate;
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+
+	if (count == 1)
+		table_tuple_insert(inserter->table, inserter->group[0], GetCurrentCommandId(true), 0, NULL);
+	else if (count > 1)
+		table_multi_insert(inserter->table, inserter->group, count, GetCurrentCommandId(true), 0, NULL);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(estate);
+	for (int i = 0; i < count; i++)
+	{
+		co_insert_index_entries(inserter->result, inserter->group[i], estate);
+		ExecClearTuple(inserter->group[i]);
+		ResetPerTupleExprContext(estate);
+	}
+}
+
+void
+co_insert_new_rows(CoInserter *inserter, Datum *const *values, bool *const *isnull,
+				   int count, bool *is_new)
+{
+	EState	   *estate = inserter->estate;
+	ResultRelInfo *result = inserter->result;
+	Identity	before = become_owner(inserter->table);
+	int			waiting = 0;
+
+	/* a copy is not counted: hundreds of references make each look-up of
+	 * another one slow */
+	if (inserter->descriptor == NULL)
+		inserter->descriptor = CreateTupleDescCopy(RelationGetDescr(inserter->table));
+	for (int i = 0; i < count; i++)
+	{
+		TupleTableSlot *slot;
+
+		if (waiting == inserter->slots)
+			inserter->group[inserter->slots++] =
+				MakeSingleTupleTableSlot(inserter->descriptor, table_slot_callbacks(inserter->table));
+		slot = inserter->group[waiting];
+		fill_slot(inserter, slot, values[i], NULL, isnull[i]);
+		is_new[i] = co_check_indexes(result, slot, estate);
+		if (is_new[i])
+		{
+			/* defaults are in a context that does not last */
+			ExecMaterializeSlot(slot);
+			if (RelationGetDescr(inserter->table)->constr != NULL)
+				ExecConstraints(result, slot, estate);
+			if (inserter->table->rd_rel->relispartition)
+				ExecPartitionCheck(result, slot, estate, true);
+			waiting++;
+		}
+		else
+			ExecClearTuple(slot);
+		ResetPerTupleExprContext(estate);
+		if (waiting == GROUP)
+		{
+			write_group(inserter, waiting);
+			waiting = 0;
+		}
+	}
+	write_group(inserter, waiting);
+	SetUserIdAndSecContext(before.user, before.context);
+}
+
 void
 co_insert_end(CoInserter *inserter)
 {
 	ExecCloseIndices(inserter->result);
 	ExecDropSingleTupleTableSlot(inserter->slot);
+	for (int i = 0; i < inserter->slots; i++)
+		ExecDropSingleTupleTableSlot(inserter->group[i]);
 	FreeExecutorState(inserter->estate);
 	table_close(inserter->table, NoLock);
 	pfree(inserter);

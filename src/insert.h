@@ -25,6 +25,15 @@ extern CoInserter *co_insert_begin(Oid table, const Oid *types, int count);
 extern bool co_insert_row(CoInserter *inserter, const Datum *values,
 						  const char *nulls);
 
+/*
+ * Insert those of some rows that no unique index has, many at a time: is_new
+ * says of each whether it was one.  No two of them may have the same key.
+ * Somebody may come between the look into the index and the insert; then this
+ * throws a unique violation, and the caller has to do something else.
+ */
+extern void co_insert_new_rows(CoInserter *inserter, Datum *const *values,
+							   bool *const *isnull, int count, bool *is_new);
+
 extern void co_insert_end(CoInserter *inserter);
 
 #endif							/* CO_INSERT_H */
