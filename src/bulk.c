@@ -102,8 +102,7 @@ removed_landed(CoActive *a, const CoOutcome *outcome)
 
 	/* gone already, or not ours: there is nothing that we could do about it */
 	if (outcome->fault == CO_FAULT_NONE || outcome->fault == CO_FAULT_MALFORMED ||
-		(outcome->fault == CO_FAULT_SERVICE && outcome->http_status < 500 && outcome->http_status != 429 &&
-		 outcome->http_status != 401))
+		(co_outcome_is_refusal(outcome) && outcome->http_status != 429 && outcome->http_status != 401))
 	{
 		if (a->removal)
 		{
@@ -165,6 +164,8 @@ advance(const CoBulkHost *host, CoActive *a)
 		(!a->part.remove_list || a->part.list_removed || a->part.list_id[0] == '\0' ||
 		 a->keep_list || a->part.error[0] != '\0'))
 	{
+		/* what it has cost is written down with that */
+		co_active_end_charge(a);
 		(void) co_active_enter(a, final_state(&a->part));
 		return;
 	}

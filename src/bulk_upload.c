@@ -217,7 +217,7 @@ co_upload_landed(CoActive *a, const CoBulkAnswer *answer, const CoOutcome *outco
 	}
 
 	/* Whatever is no plain refusal: the service may have the list. */
-	if (outcome->sent && (outcome->fault != CO_FAULT_SERVICE || outcome->http_status >= 500))
+	if (outcome->sent && !co_outcome_is_refusal(outcome))
 	{
 		snprintf(next.error, sizeof(next.error),
 				 "the answer to the upload was lost (%s): the list is looked for", text);
@@ -330,8 +330,7 @@ co_upload_lists_landed(CoActive *a, const CoBulkAnswer *answer, const CoOutcome 
 		a->look_at = 0;
 		(void) co_active_save(a, &next);
 	}
-	else if (outcome->fault == CO_FAULT_SERVICE && outcome->http_status != 429 &&
-			 outcome->code != 1030 && outcome->http_status < 500 &&
+	else if (co_outcome_is_refusal(outcome) && outcome->http_status != 429 && outcome->code != 1030 &&
 			 outcome->http_status != 401 && outcome->http_status != 402)
 	{
 		/* this account cannot be asked */

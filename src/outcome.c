@@ -45,3 +45,10 @@ co_message_set(char *message, size_t size, const char *text, size_t length)
 	}
 	message[used] = '\0';
 }
+
+bool
+co_outcome_is_refusal(const CoOutcome *outcome)
+{
+	return outcome->fault == CO_FAULT_SERVICE && outcome->http_status < 500 &&
+		(outcome->http_status != 408 || outcome->code != 0);
+}

@@ -56,6 +56,13 @@ typedef struct CoOutcome
 } CoOutcome;
 
 /*
+ * Has the service had the whole request, and said no?  Not if it, or a server on
+ * the way, has failed, or was tired of waiting for the rest (408): then it may
+ * have got the request all the same.
+ */
+extern bool co_outcome_is_refusal(const CoOutcome *outcome);
+
+/*
  * Copy text into such a buffer: invalid UTF-8 becomes U+FFFD, control
  * characters become blanks, cut at a whole character, zero-terminated.
  */

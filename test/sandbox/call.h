@@ -82,7 +82,7 @@ struct Call
 	struct MHD_Connection *connection;
 	Peer	   *peer;
 	int64_t		number;			/* on its connection, from 1 */
-	int64_t		arrived;		/* wall clock, ms */
+	int64_t		arrived;		/* wall clock, ms; 0: it is not whole yet */
 	CallState	state;
 	Timer		timer;
 	Watch		watch;			/* for a client that leaves while we wait */
@@ -93,6 +93,8 @@ struct Call
 	const char *method;
 	char	   *path;
 	Text		body;
+	int64_t		received;		/* bytes of it */
+	bool		held_amid;		/* it was held before all of it had come */
 	bool		too_large;
 	json_t	   *json;			/* the body, if it is a JSON object */
 	Upload	   *upload;			/* the body, if it is a form */

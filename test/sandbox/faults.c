@@ -190,7 +190,7 @@ read_rule(const json_t *rule, Fault *fault, bool hold)
 				atof(json_string_value(value)) : json_number_value(value);
 		}
 		else if (hold)
-			good = false;
+			good = IS("bytes") && settings_number(value, &fault->bytes);
 		else if (IS("kind"))
 		{
 			good = read_word(value, kinds, &word);
@@ -345,11 +345,17 @@ fits(const Fault *fault, const Call *call)
 	return call->number >= fault->from_request;
 }
 
+/* received: bytes of the body so far; -1: all of it has come. */
 static Fault *
-find(Fault *list, const Call *call)
+find(Fault *list, const Call *call, int64_t received)
 {
 	for (Fault *fault = list; fault; fault = fault->next)
 	{
+		/* with that, a hold is one amid the body */
+		if (list == lists[1] && (received >= 0) != (fault->bytes >= 0))
+			continue;
+		if (received >= 0 && received < fault->bytes)
+			continue;
 		if (!fits(fault, call))
 			continue;
 		if (++fault->matched <= fault->after)
@@ -368,7 +374,7 @@ find(Fault *list, const Call *call)
 Fault *
 fault_find(const Call *call)
 {
-	Fault	   *fault = find(lists[0], call);
+	Fault	   *fault = find(lists[0], call, -1);
 
 	if (fault)
 	{
@@ -381,7 +387,13 @@ fault_find(const Call *call)
 bool
 fault_holds(const Call *call)
 {
-	return find(lists[1], call) != NULL;
+	return find(lists[1], call, -1) != NULL;
+}
+
+bool
+fault_holds_body(const Call *call, int64_t received)
+{
+	return find(lists[1], call, received) != NULL;
 }
 
 void

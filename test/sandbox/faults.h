@@ -104,6 +104,9 @@ extern int	fault_add(const json_t *rule, bool hold, const char **problem);
 /* The rule for this call, if any; the caller must let go of it. */
 extern Fault *fault_find(const Call *call);
 extern bool fault_holds(const Call *call);
+
+/* Is this one held amid its body, of which so many bytes have come? */
+extern bool fault_holds_body(const Call *call, int64_t received);
 extern void fault_let_go(Fault *fault);
 
 /* Writes the answer that the fault wants instead of, or from, the true one. */

@@ -37,6 +37,14 @@ raw_finish(struct MHD_Connection *connection)
 }
 
 void
+raw_narrow(struct MHD_Connection *connection)
+{
+	int			bytes = 65536;
+
+	(void) setsockopt(raw_fd(connection), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
+void
 raw_write(struct MHD_Connection *connection, const char *data, size_t len)
 {
 	int			fd = raw_fd(connection);

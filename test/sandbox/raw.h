@@ -18,6 +18,9 @@ extern void raw_reset(struct MHD_Connection *connection);
 /* Sends a FIN now, likewise. */
 extern void raw_finish(struct MHD_Connection *connection);
 
+/* Makes little room for what comes in, so that the rest stays with the client. */
+extern void raw_narrow(struct MHD_Connection *connection);
+
 /* Writes bytes that are not HTTP; waits a little where the buffer is full. */
 extern void raw_write(struct MHD_Connection *connection, const char *data, size_t len);
 

@@ -2,7 +2,7 @@
  * server.c
  *		The API on its port: from libmicrohttpd to the routing table and back.
  *
- * A request is decided once, when its body is complete: whose it is, whether
+ * A request is decided once, when its body is complete (unless it is held before): whose it is, whether
  * its window has room, what goes wrong with it, what the answer is, and what
  * that costs.  What follows (latency, delay, hold) only concerns when the
  * answer is sent.  So a client that leaves early has been charged, as with
@@ -172,6 +172,9 @@ void
 call_wake(Call *call, CallState state)
 {
 	call_stop_waiting(call);
+	/* the rest of its body is still to be read */
+	if (state == CALL_READY && call->arrived == 0)
+		state = CALL_READING;
 	call->state = state;
 	MHD_resume_connection(call->connection);
 	resumed = true;
@@ -571,7 +574,14 @@ on_request(void *arg, struct MHD_Connection *connection, const char *path,
 			call->too_large = true;
 		else
 			text_add(&call->body, upload, *upload_size);
+		call->received += (int64_t) *upload_size;
 		*upload_size = 0;
+		if (!call->held_amid && call->state == CALL_READING && fault_holds_body(call, call->received))
+		{
+			call->held_amid = true;
+			raw_narrow(call->connection);
+			call_wait(call, CALL_HELD, 0);
+		}
 		return MHD_YES;
 	}
 	if (call->state == CALL_READING)
@@ -605,7 +615,7 @@ on_completed(void *arg, struct MHD_Connection *connection, void **request,
 		return;
 	*request = NULL;
 	call_stop_waiting(call);
-	if (call->state != CALL_READING)
+	if (call->arrived != 0)
 	{
 		stats.in_flight--;
 		if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK)

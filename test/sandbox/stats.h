@@ -27,7 +27,7 @@ typedef struct Stats
 	int64_t		faulted;		/* a fault was applied */
 	int64_t		in_flight;		/* read, neither answered nor broken */
 	int64_t		max_in_flight;
-	int64_t		held;			/* of these, held back */
+	int64_t		held;			/* of these, or amid their body, held back */
 	int64_t		hung;			/* of these, never to be answered */
 	int64_t		connections;	/* opened since the start */
 	int64_t		connections_now;

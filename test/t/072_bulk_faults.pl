@@ -136,7 +136,7 @@ subtest 'the URL of the result' => sub {
 
 subtest 'upload and its answer' => sub {
 	# accepted, and the answer lost: found by its name, not sent again
-	foreach my $fault ([ kind => 'reset' ], [ kind => 'close' ], [ status => 502 ], [ body => 'nonsense' ], [ kind => 'half' ])
+	foreach my $fault ([ kind => 'reset' ], [ kind => 'close' ], [ status => 502 ], [ status => 408 ], [ body => 'nonsense' ], [ kind => 'half' ])
 	{
 		my %fault = @$fault;
 		my ($uploads, $lists) = (calls('upload'), scalar(my @a = $api->lists));

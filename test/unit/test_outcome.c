@@ -19,9 +19,30 @@ expect(const char *input, size_t length, size_t size, const char *expected)
 		  message, expected);
 }
 
+static void
+expect_refusal(CoFault fault, int http_status, int code, bool expected)
+{
+	CoOutcome	outcome = {.fault = fault,.sent = true,.http_status = http_status,.code = code};
+
+	CHECK(co_outcome_is_refusal(&outcome) == expected, "fault %d, HTTP %d, code %d", fault, http_status, code);
+}
+
 int
 main(void)
 {
+	expect_refusal(CO_FAULT_SERVICE, 200, 1001, true);
+	expect_refusal(CO_FAULT_SERVICE, 400, 0, true);
+	expect_refusal(CO_FAULT_SERVICE, 402, 1028, true);
+	expect_refusal(CO_FAULT_SERVICE, 429, 0, true);
+	expect_refusal(CO_FAULT_SERVICE, 408, 0, false);
+	expect_refusal(CO_FAULT_SERVICE, 408, 1004, true);
+	expect_refusal(CO_FAULT_SERVICE, 500, 0, false);
+	expect_refusal(CO_FAULT_SERVICE, 524, 0, false);
+	expect_refusal(CO_FAULT_LOST, 0, 0, false);
+	expect_refusal(CO_FAULT_MALFORMED, 200, 0, false);
+	expect_refusal(CO_FAULT_REDIRECT, 302, 0, false);
+	expect_refusal(CO_FAULT_NONE, 200, 0, false);
+
 	expect("plain", 5, 64, "plain");
 	expect("", 0, 64, "");
 	expect("a\nb\x1b[0m\0c", 9, 64, "a b [0m c");
