@@ -37,6 +37,7 @@
 #include "guc.h"
 #include "handlers.h"
 #include "lookup.h"
+#include "price.h"
 #include "put.h"
 #include "queue.h"
 #include "slots.h"
@@ -196,9 +197,21 @@ static CoStatement retry_failed =
 	" next_attempt_at = NULL, queue_id = NULL, sought_since = NULL"
 	" WHERE failed_at IS NOT NULL", 0, refresh_types, NULL, ""};
 
-static const Oid adopt_types[] = {INT8OID};
+/*
+ * A search that is under way counts with all that it may cost, which is set
+ * right when it ends (see co_spending_end_search()).  Where it was begun, that
+ * was written down; so it is here, or its end would make a budget larger.
+ */
+static const Oid adopt_types[] = {INT8OID, INT4OID};
 static CoStatement adopt_rows =
-{CO_TABLE_QUEUE, "UPDATE %s.clearout_queue SET origin = $1 WHERE origin <> $1", 1, adopt_types, NULL, ""};
+{CO_TABLE_QUEUE, "WITH adopted AS (UPDATE %s.clearout_queue SET origin = $1 WHERE origin <> $1"
+	" RETURNING queue_id, sought_since, requested_by, failed_at),"
+	" searches AS (INSERT INTO %s.clearout_usage_parts"
+	" (day, service, role, origin, calls, valid, invalid, catch_all, unknown, other, faults, credits)"
+	" SELECT date(sought_since AT TIME ZONE 'UTC'), 'find', requested_by, $1, 0, 0, 0, 0, 0, 0, 0, $2 * count(*)"
+	" FROM adopted WHERE queue_id IS NOT NULL AND sought_since IS NOT NULL AND failed_at IS NULL"
+	" GROUP BY 1, 3)"
+	" SELECT FROM adopted", 2, adopt_types, NULL, ""};
 
 static const Oid pause_types[] = {BOOLOID, NAMEOID};
 static CoStatement set_pause =
@@ -439,14 +452,14 @@ Datum
 clearout_resume(PG_FUNCTION_ARGS)
 {
 	CoCatalog	catalog;
-	Datum		origin = Int64GetDatum(co_queue_origin());
+	Datum		values[2] = {Int64GetDatum(co_queue_origin()), Int32GetDatum(co_price_most(CO_ENDPOINT_FIND))};
 	uint64		adopted;
 
 	require_writable("clearout_resume()");
 	write_pause(fcinfo, false);
 	co_queue_note_resume();
 	co_catalog_of_function(fcinfo, &catalog);
-	adopted = co_execute_as_owner(&catalog, &adopt_rows, &origin, " ");
+	adopted = co_execute_as_owner(&catalog, &adopt_rows, values, "  ");
 	co_handlers_adopt(&catalog);
 	co_bulk_adopt(&catalog);
 	PG_RETURN_INT64((int64) adopted);

@@ -56,6 +56,7 @@ static bool anybody_waits = false;	/* some are passed_over */
 static bool unreadable = false; /* what was spent is not known */
 static char unreadable_reason[CO_REASON_SIZE];
 static int64 read_again_at = 0;
+static bool adopted = false;	/* there is more of it in the table */
 
 /* The floor. */
 static int64 balance_asked = 0; /* last time, by the clock */
@@ -241,6 +242,12 @@ co_spending_init(CoDatabase *database)
 	co_spending_reread();
 }
 
+void
+co_spending_adopted(void)
+{
+	adopted = true;
+}
+
 bool
 co_spending_turn(void)
 {
@@ -267,13 +274,16 @@ co_spending_turn(void)
 		any = true;
 		show();
 	}
-	if (unreadable && co_clock() >= read_again_at)
+	if (adopted)
+		co_usage_flush();
+	if (adopted || (unreadable && co_clock() >= read_again_at))
 	{
 		/* What is not written yet would not be in it. */
 		if (co_usage_flush_at() != 0)
 			read_again_at = co_usage_flush_at();
 		else
 		{
+			adopted = false;
 			read_spent();
 			any |= !unreadable;
 			show();

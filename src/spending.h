@@ -32,6 +32,10 @@ extern void co_spending_init(CoDatabase *database);
 /* Settings, or clearout_budgets, may have changed. */
 extern void co_spending_reread(void);
 
+/* clearout_resume() may have adopted searches, and written down what they may
+ * cost: what was spent is to be read anew. */
+extern void co_spending_adopted(void);
+
 /*
  * Once a turn of the loop.  True if roles that could not spend may do so now,
  * so that all of the queue is to be looked at again.

@@ -1601,6 +1601,7 @@ check_notes(void)
 	{
 		token_read_at = 0;
 		co_gate_lift();
+		co_spending_adopted();
 	}
 
 	/*

@@ -163,6 +163,35 @@ subtest 'over a kill' => sub {
 };
 
 # A call that is free is under way while budgets are read again.
+# Where a search was begun, it counts as 4 until its end.  So it does where it is
+# adopted; else its end would leave less than nothing spent there.
+subtest 'a copy of the database' => sub {
+	my $mine = sub {
+		return value_of($node, 'SELECT coalesce(sum(credits), 0) FROM clearout_usage_parts WHERE origin = clearout_origin()', 'copy');
+	};
+	my $status = sub { return value_of($node, 'SELECT budget_spent FROM clearout_status_info()', 'copy') };
+
+	sql($_) foreach 'ALTER SYSTEM SET clearout.daily_budget = 1000000', 'SELECT pg_reload_conf()';
+	$api->config(find_time => 1500);
+	$api->hold(endpoint => 'queue');
+	is(find('bob', 'Nobody Copied', "timeout => '1500ms'")->{sqlstate}, 'VC006', 'sought on');
+	ok(wait_until(30, sub { sql('SELECT count(queue_id) FROM clearout_queue') eq '1' }), 'that is known');
+	sql('CREATE DATABASE copy TEMPLATE postgres');
+	ok(wait_until(60, sub { value_of($node, q{SELECT state FROM clearout_status}, 'copy') eq 'running' }), 'a copy has a worker');
+	is($mine->(), 0, 'it has spent nothing');
+	is(value_of($node, 'SELECT clearout_resume()', 'copy'), 1, 'the search is adopted');
+	is($mine->(), 4, 'with all that it may cost');
+	ok(wait_until(30, sub { $status->() eq '4' }), 'which counts against budgets') or diag $status->();
+	$api->release;
+	ok(wait_until(60, sub { value_of($node, 'SELECT count(*) FROM clearout_queue', 'copy') eq '0' }), 'it ends');
+	ok(wait_until(30, sub { $mine->() eq '0' }), 'and has cost nothing') or diag $mine->();
+	is($status->(), 0, 'there is no more to spend than there was');
+	ok(is_empty(), 'it ends where it was begun');
+	sql('DROP DATABASE copy');
+	$api->config(find_time => 0);
+	sql($_) foreach 'ALTER SYSTEM RESET clearout.daily_budget', 'SELECT pg_reload_conf()';
+};
+
 subtest 'settings are read while a search is asked about' => sub {
 	sql(q{DELETE FROM clearout_usage_parts});
 	$node->restart;
