@@ -21,6 +21,7 @@
 #include "guc.h"
 #include "people.h"
 #include "transaction.h"
+#include "usage.h"
 
 #define READ_ROWS	2000
 #define DELETE_ROWS	5000
@@ -268,13 +269,27 @@ write_part(CoCatalog *catalog, const CoPart *part)
 static void
 save_step(CoCatalog *catalog, void *argument)
 {
-	write_part(catalog, argument);
+	const CoPart *part = argument;
+
+	write_part(catalog, part);
+	/* nobody will look at the part again to count its credits */
+	if (co_part_is_final(part->state))
+		co_usage_write(catalog);
 }
 
 bool
 co_bulk_save(const CoPart *part, CoTrouble *trouble)
 {
-	return co_run(save_step, (void *) part, trouble);
+	bool		good = co_run(save_step, (void *) part, trouble);
+
+	if (co_part_is_final(part->state))
+	{
+		if (good)
+			co_usage_written();
+		else
+			co_usage_write_apart();
+	}
+	return good;
 }
 
 /* ---------- the spool ---------- */
