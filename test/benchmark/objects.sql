@@ -42,4 +42,37 @@ BEGIN
 END
 $$;
 
+-- Follows a job of one list to its end: how long it has been on its way up, at
+-- the service, on its way down and into the results, and compared with the spool.
+CREATE FUNCTION bench_follow(followed bigint, OUT upload float8, OUT service float8, OUT import float8, OUT finish float8)
+LANGUAGE plpgsql AS $$
+DECLARE
+	words text[] := ARRAY['running', 'downloading', 'stored', 'done'];
+	seconds float8[] := ARRAY[0, 0, 0, 0];
+	begun timestamptz := clock_timestamp();
+	reached integer := 0;
+	place integer;
+	state text;
+	error text;
+BEGIN
+	FOR i IN 1..120000 LOOP
+		SELECT p.state, p.error INTO state, error FROM clearout_parts p WHERE p.job = followed;
+		place := coalesce(array_position(words, state), reached);
+		WHILE reached < place LOOP
+			reached := reached + 1;
+			seconds[reached] := extract(epoch FROM clock_timestamp() - begun);
+		END LOOP;
+		EXIT WHEN state IN ('done', 'failed', 'cancelled');
+		PERFORM pg_sleep(0.005);
+	END LOOP;
+	IF state IS DISTINCT FROM 'done' THEN
+		RAISE 'the list is % after % s', state, extract(epoch FROM clock_timestamp() - begun) USING DETAIL = error;
+	END IF;
+	upload := seconds[1];
+	service := seconds[2] - seconds[1];
+	import := seconds[3] - seconds[2];
+	finish := seconds[4] - seconds[3];
+END
+$$;
+
 CREATE TABLE reference_answer (email text PRIMARY KEY, answer text);
