@@ -62,6 +62,53 @@ is(sql(q{SELECT stored FROM clearout_import((SELECT string_agg(line, E'\r\n') FR
 	SELECT 'many-' || i || '@example.com,Valid,2024-05-02' FROM generate_series(1, 30000) i) AS l))}), 30000, 'many rows');
 is(sql(q{SELECT count(*) FROM clearout_results}), 30000, 'are stored');
 
+# New rows are written around the executor, those that are there by statements;
+# what others do at the same time, or have done to the table, is as with INSERT.
+sub import_of
+{
+	return q{clearout_import(E'email,clearout status,clearout account,clearout domain,clearout verified at\n}
+	  . join('\n', map { "$_->[0]\@example.com,$_->[1],$_->[2],example.com,$_->[3]" } @_) . q{')};
+}
+
+sub statuses
+{
+	return sql(q{SELECT string_agg(split_part(email, '@', 1) || ' ' || status || ' ' || date(verified_at AT TIME ZONE 'UTC'), ', ' ORDER BY email) FROM clearout_results});
+}
+
+sql('TRUNCATE clearout_results');
+my $other = $node->background_psql('postgres');
+$other->query_safe(q{BEGIN; INSERT INTO clearout_results (email, status, verified_at, source) VALUES
+	('b@example.com', 'valid', '2025-01-01 00:00Z', 'instant'), ('c@example.com', 'valid', '2023-01-01 00:00Z', 'instant')});
+my $importer = start_psql($node, 'SELECT stored FROM ' . import_of(map { [ $_, 'Invalid', $_, '2024-05-02' ] } qw(d c b a)));
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}), 'it waits for who inserts the same');
+$other->query_safe('COMMIT');
+is((finish_psql($importer))[0], 4, 'and goes on');
+is(statuses(), 'a invalid 2024-05-02, b valid 2025-01-01, c invalid 2024-05-02, d invalid 2024-05-02', 'the newer answers are there');
+
+$importer = $node->background_psql('postgres', on_error_stop => 0);
+$importer->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+$other->query_safe(q{INSERT INTO clearout_results (email, status, verified_at, source) VALUES ('e@example.com', 'valid', '2023-01-01', 'instant')});
+my $ignored = $importer->query('SELECT stored FROM ' . import_of([ 'e', 'Invalid', 'e', '2024-05-02' ]));
+like($importer->{stderr}, qr/could not serialize access/, 'what a snapshot does not show');
+$importer->quit;
+is(sql(q{SELECT status FROM clearout_results WHERE email = 'e@example.com'}), 'valid', 'is left alone');
+$other->quit;
+
+sql('TRUNCATE clearout_results; CREATE UNIQUE INDEX one_of_each ON clearout_results (account, domain)');
+is(sqlstate($node, 'SELECT ' . import_of([ 'a', 'Valid', 'a', '2024-05-02' ], [ 'b', 'Valid', 'a', '2024-05-02' ])), '23505', 'another unique index');
+is(sql('SELECT count(*) FROM clearout_results'), 0, 'nothing is stored then');
+is(sql('SELECT stored FROM ' . import_of([ 'a', 'Valid', 'a', '2024-05-02' ], [ 'b', 'Valid', 'b', '2024-05-02' ])), 2, 'which they satisfy');
+sql(q{DROP INDEX one_of_each; ALTER TABLE clearout_results ADD CONSTRAINT no_c CHECK (account <> 'c'), ADD note text DEFAULT 'by default'});
+is(sqlstate($node, 'SELECT ' . import_of([ 'c', 'Valid', 'c', '2024-05-02' ])), '23514', 'a constraint');
+is(sql('SELECT stored FROM ' . import_of([ 'd', 'Valid', 'd', '2024-05-02' ])), 1, 'a column with a default');
+is(sql(q{SELECT note FROM clearout_results WHERE email = 'd@example.com'}), 'by default', 'which is there');
+sql(q{ALTER TABLE clearout_results DROP CONSTRAINT no_c, DROP note;
+	CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.reason := upper(NEW.account); RETURN NEW; END';
+	CREATE TRIGGER shout BEFORE INSERT ON clearout_results FOR EACH ROW EXECUTE FUNCTION shout()});
+is(sql('SELECT stored FROM ' . import_of([ 'f', 'Valid', 'f', '2024-05-02' ])), 1, 'a trigger');
+is(sql(q{SELECT reason FROM clearout_results WHERE email = 'f@example.com'}), 'F', 'fires');
+sql('DROP TRIGGER shout ON clearout_results');
+
 # What is no result file.
 is(sqlstate($node, q{SELECT clearout_import('')}), '22P04', 'nothing');
 is(sqlstate($node, q{SELECT clearout_import('email,status')}), '22P04', 'no status');
