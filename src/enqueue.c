@@ -148,19 +148,32 @@ co_queue_note_resume(void)
 
 /* ---------- statements, as the owner of the tables ---------- */
 
-uint64
-co_execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
-					Datum *values, const char *nulls)
+static int
+begin_statements(void)
 {
 	int			guc_level = NewGUCNestLevel();
-	uint64		count;
 
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
-	count = co_execute(catalog, statement, values, nulls);
+	return guc_level;
+}
+
+static void
+end_statements(int guc_level)
+{
 	SPI_finish();
 	AtEOXact_GUC(false, guc_level);
+}
+
+uint64
+co_execute_as_owner(const CoCatalog *catalog, CoStatement *statement,
+					Datum *values, const char *nulls)
+{
+	int			guc_level = begin_statements();
+	uint64		count = co_execute(catalog, statement, values, nulls);
+
+	end_statements(guc_level);
 	return count;
 }
 
@@ -202,16 +215,22 @@ static CoStatement retry_failed =
  * right when it ends (see co_spending_end_search()).  Where it was begun, that
  * was written down; so it is here, or its end would make a budget larger.
  */
-static const Oid adopt_types[] = {INT8OID, INT4OID};
+static const Oid adopt_types[] = {INT8OID};
 static CoStatement adopt_rows =
 {CO_TABLE_QUEUE, "WITH adopted AS (UPDATE %s.clearout_queue SET origin = $1 WHERE origin <> $1"
 	" RETURNING queue_id, sought_since, requested_by, failed_at),"
-	" searches AS (INSERT INTO %s.clearout_usage_parts"
+	" searches AS (SELECT date(sought_since AT TIME ZONE 'UTC') AS day, requested_by AS role,"
+	" count(*) AS searches FROM adopted"
+	" WHERE queue_id IS NOT NULL AND sought_since IS NOT NULL AND failed_at IS NULL GROUP BY 1, 2)"
+	" SELECT (SELECT count(*) FROM adopted), array_agg(day), array_agg(role), array_agg(searches)"
+	" FROM searches", 1, adopt_types, NULL, ""};
+
+static const Oid book_types[] = {DATEARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8OID, INT4OID};
+static CoStatement book_searches =
+{CO_TABLE_USAGE, "INSERT INTO %s.clearout_usage_parts"
 	" (day, service, role, origin, calls, valid, invalid, catch_all, unknown, other, faults, credits)"
-	" SELECT date(sought_since AT TIME ZONE 'UTC'), 'find', requested_by, $1, 0, 0, 0, 0, 0, 0, 0, $2 * count(*)"
-	" FROM adopted WHERE queue_id IS NOT NULL AND sought_since IS NOT NULL AND failed_at IS NULL"
-	" GROUP BY 1, 3)"
-	" SELECT FROM adopted", 2, adopt_types, NULL, ""};
+	" SELECT s.day, 'find', s.role, $4, 0, 0, 0, 0, 0, 0, 0, $5 * s.searches"
+	" FROM unnest($1, $2, $3) AS s (day, role, searches)", 5, book_types, NULL, ""};
 
 static const Oid pause_types[] = {BOOLOID, NAMEOID};
 static CoStatement set_pause =
@@ -448,21 +467,48 @@ clearout_pause(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* In two statements, since the two tables may belong to different roles. */
+static int64
+adopt_queue(const CoCatalog *catalog)
+{
+	int			guc_level = begin_statements();
+	Datum		values[5] = {Int64GetDatum(co_queue_origin())};
+	HeapTuple	found;
+	TupleDesc	columns;
+	bool		isnull;
+	bool		nothing;
+	int64		adopted;
+
+	(void) co_execute(catalog, &adopt_rows, values, " ");
+	found = SPI_tuptable->vals[0];
+	columns = SPI_tuptable->tupdesc;
+	adopted = DatumGetInt64(SPI_getbinval(found, columns, 1, &isnull));
+	for (int i = 0; i < 3; i++)
+		values[i] = SPI_getbinval(found, columns, i + 2, &nothing);
+	if (!nothing)
+	{
+		values[3] = Int64GetDatum(co_queue_origin());
+		values[4] = Int32GetDatum(co_price_most(CO_ENDPOINT_FIND));
+		(void) co_execute(catalog, &book_searches, values, "     ");
+	}
+	end_statements(guc_level);
+	return adopted;
+}
+
 Datum
 clearout_resume(PG_FUNCTION_ARGS)
 {
 	CoCatalog	catalog;
-	Datum		values[2] = {Int64GetDatum(co_queue_origin()), Int32GetDatum(co_price_most(CO_ENDPOINT_FIND))};
-	uint64		adopted;
+	int64		adopted;
 
 	require_writable("clearout_resume()");
 	write_pause(fcinfo, false);
 	co_queue_note_resume();
 	co_catalog_of_function(fcinfo, &catalog);
-	adopted = co_execute_as_owner(&catalog, &adopt_rows, values, "  ");
+	adopted = adopt_queue(&catalog);
 	co_handlers_adopt(&catalog);
 	co_bulk_adopt(&catalog);
-	PG_RETURN_INT64((int64) adopted);
+	PG_RETURN_INT64(adopted);
 }
 
 Datum
