@@ -506,12 +506,15 @@ typedef struct Storing
 /*
  * Only what the list has: an address may have been forgotten since it was
  * sent, and the service may speak of others.
+ *
+ * The sums keep the planner from the primary key.  It knows little of a spool
+ * that was just filled, and would read all rows of the part for each address.
  */
 static const Oid unasked_types[] = {TEXTARRAYOID, INT8OID, INT4OID};
 static CoStatement unasked_rows =
 {CO_TABLE_JOBS, "SELECT k.number::integer FROM unnest($1) WITH ORDINALITY AS k (asked, number)"
 	" WHERE NOT EXISTS (SELECT FROM %s.clearout_spool AS s"
-	" WHERE s.asked = k.asked COLLATE \"C\" AND s.job = $2 AND s.part = $3)",
+	" WHERE s.asked = k.asked COLLATE \"C\" AND s.job + 0 = $2 AND s.part + 0 = $3)",
 3, unasked_types, NULL, ""};
 
 static void
