@@ -70,8 +70,8 @@ subtest 'changes' => sub {
 	sql(q{SELECT clearout_forget('valid-2@x.test')});
 	reader_gets(q{SELECT count(*) FROM clearout_results WHERE email = 'valid-2@x.test'}, 0, 'who is forgotten is forgotten there');
 	reader_gets(q{SELECT count(*) FROM clearout_results WHERE email = 'valid-2@x.test'}, 0, 'everywhere', 'plain');
-	is(at_reader(q{SELECT string_agg(email || ' ' || status, ', ' ORDER BY email) FROM clearout_results}, 'plain'),
-		'invalid-1@x.test invalid, unknown-1@x.test unknown, valid-1@x.test valid', 'a partitioned table has the same rows');
+	reader_gets(q{SELECT string_agg(email || ' ' || status, ', ' ORDER BY email) FROM clearout_results},
+		'invalid-1@x.test invalid, unknown-1@x.test unknown, valid-1@x.test valid', 'a partitioned table gets the same rows', 'plain');
 	is(at_reader('SELECT (SELECT count(*) FROM p0) + (SELECT count(*) FROM p1)', 'plain'), 3, 'in its partitions');
 };
 
