@@ -19,38 +19,20 @@
 #include "verdict.h"
 
 static CoValue
-part_of(const json_t *object, const char *name)
+part_of(const void *object, const char *name)
 {
 	return co_json_value(json_object_get(object, name));
 }
 
-static void
-pick_parts(const json_t *data, CoVerdictParts *parts)
+static const void *
+object_of(const void *object, const char *name)
 {
-	const json_t *sub_status = json_object_get(data, "sub_status");
-	const json_t *details = json_object_get(data, "detail_info");
+	const json_t *found = json_object_get(object, name);
 
-	parts->email_address = part_of(data, "email_address");
-	parts->status = part_of(data, "status");
-	parts->safe_to_send = part_of(data, "safe_to_send");
-	parts->bounce_type = part_of(data, "bounce_type");
-	/* documented as an object; a bare number is taken as well */
-	parts->sub_status = json_is_object(sub_status) ? part_of(sub_status, "code") :
-		co_json_value(sub_status);
-	parts->desc = part_of(sub_status, "desc");
-	parts->suggested_email_address = part_of(data, "suggested_email_address");
-	parts->account = part_of(details, "account");
-	parts->domain = part_of(details, "domain");
-	parts->mx_record = part_of(details, "mx_record");
-	parts->smtp_provider = part_of(details, "smtp_provider");
-	parts->ai_verdict = part_of(data, "ai_verdict");
-	parts->disposable = part_of(data, "disposable");
-	parts->free = part_of(data, "free");
-	parts->role = part_of(data, "role");
-	parts->gibberish = part_of(data, "gibberish");
-	parts->verified_on = part_of(data, "verified_on");
-	parts->time_taken = part_of(data, "time_taken");
+	return json_is_object(found) ? found : NULL;
 }
+
+static const CoVerdictReader reader = {part_of, object_of};
 
 static void
 read_verify(const json_t *data, size_t guess, const char *email,
@@ -60,7 +42,7 @@ read_verify(const json_t *data, size_t guess, const char *email,
 	CoVerdictTexts texts;
 	size_t		used;
 
-	pick_parts(data, &parts);
+	co_verdict_pick(&reader, data, &parts);
 	if (!co_verdict_read(&parts, email, answer, &texts, outcome))
 		return;
 	answer->raw = co_json_dump(data, guess, texts.room, &used);

@@ -10,6 +10,34 @@
 #include <limits.h>
 #include <string.h>
 
+void
+co_verdict_pick(const CoVerdictReader *reader, const void *data, CoVerdictParts *parts)
+{
+	const void *sub_status = reader->object(data, "sub_status");
+	const void *details = reader->object(data, "detail_info");
+
+	parts->email_address = reader->value(data, "email_address");
+	parts->status = reader->value(data, "status");
+	parts->safe_to_send = reader->value(data, "safe_to_send");
+	parts->bounce_type = reader->value(data, "bounce_type");
+	/* documented as an object; a bare number is taken as well */
+	parts->sub_status = sub_status != NULL ? reader->value(sub_status, "code") :
+		reader->value(data, "sub_status");
+	parts->desc = reader->value(sub_status, "desc");
+	parts->suggested_email_address = reader->value(data, "suggested_email_address");
+	parts->account = reader->value(details, "account");
+	parts->domain = reader->value(details, "domain");
+	parts->mx_record = reader->value(details, "mx_record");
+	parts->smtp_provider = reader->value(details, "smtp_provider");
+	parts->ai_verdict = reader->value(data, "ai_verdict");
+	parts->disposable = reader->value(data, "disposable");
+	parts->free = reader->value(data, "free");
+	parts->role = reader->value(data, "role");
+	parts->gibberish = reader->value(data, "gibberish");
+	parts->verified_on = reader->value(data, "verified_on");
+	parts->time_taken = reader->value(data, "time_taken");
+}
+
 static void
 add_text(CoVerdictTexts *texts, int *count, char **target, const char *text, size_t length)
 {

@@ -2,8 +2,8 @@
  * verdict.h
  *		What an answer says of an address, from its parts.
  *
- * Pure.  Whoever has parsed the answer picks the parts, and keeps what they
- * point to until all is put into the answer's block.
+ * Pure.  Whoever has parsed the answer says how a value is read, and keeps
+ * what the parts point to until all is put into the answer's block.
  *-------------------------------------------------------------------------
  */
 #ifndef CO_VERDICT_H
@@ -51,6 +51,20 @@ typedef struct CoVerdictTexts
 	}			text[CO_VERDICT_TEXTS];
 	size_t		room;			/* bytes that they take in all */
 } CoVerdictTexts;
+
+/* How the values of an answer are had from whatever it was parsed into. */
+typedef struct CoVerdictReader
+{
+	/* The value of that name in an object; CO_VALUE_ABSENT if it is NULL. */
+	CoValue		(*value) (const void *object, const char *name);
+
+	/* The object of that name in an object; NULL if there is none. */
+	const void *(*object) (const void *object, const char *name);
+} CoVerdictReader;
+
+/* Pick the parts of the answer's data. */
+extern void co_verdict_pick(const CoVerdictReader *reader, const void *data,
+							CoVerdictParts *parts);
 
 /*
  * Fill the answer but for its texts and what holds the whole.  False, with a

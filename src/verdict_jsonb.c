@@ -106,13 +106,13 @@ set_number(CoValue *value, Numeric number)
 }
 
 static CoValue
-part_of(JsonbContainer *object, const char *name)
+part_of(const void *object, const char *name)
 {
 	CoValue		value = {CO_VALUE_OTHER, NULL, 0, 0};
 	JsonbValue	found;
 
 	if (object == NULL ||
-		getKeyJsonValueFromContainer(object, name, strlen(name), &found) == NULL)
+		getKeyJsonValueFromContainer((JsonbContainer *) object, name, strlen(name), &found) == NULL)
 	{
 		value.kind = CO_VALUE_ABSENT;
 		return value;
@@ -136,44 +136,25 @@ part_of(JsonbContainer *object, const char *name)
 	return value;
 }
 
-/* An object within another; NULL if it is none. */
+/* Sets value to it, if it is one. */
 static JsonbContainer *
-object_of(JsonbContainer *object, const char *name, JsonbValue *value)
+find_object(const void *object, const char *name, JsonbValue *value)
 {
-	if (getKeyJsonValueFromContainer(object, name, strlen(name), value) == NULL ||
+	if (getKeyJsonValueFromContainer((JsonbContainer *) object, name, strlen(name), value) == NULL ||
 		value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
 		return NULL;
 	return value->val.binary.data;
 }
 
-static void
-pick_parts(JsonbContainer *data, CoVerdictParts *parts)
+static const void *
+object_of(const void *object, const char *name)
 {
 	JsonbValue	value;
-	JsonbContainer *sub_status = object_of(data, "sub_status", &value);
-	JsonbContainer *details = object_of(data, "detail_info", &value);
 
-	parts->email_address = part_of(data, "email_address");
-	parts->status = part_of(data, "status");
-	parts->safe_to_send = part_of(data, "safe_to_send");
-	parts->bounce_type = part_of(data, "bounce_type");
-	/* documented as an object; a bare number is taken as well */
-	parts->sub_status = sub_status != NULL ? part_of(sub_status, "code") :
-		part_of(data, "sub_status");
-	parts->desc = part_of(sub_status, "desc");
-	parts->suggested_email_address = part_of(data, "suggested_email_address");
-	parts->account = part_of(details, "account");
-	parts->domain = part_of(details, "domain");
-	parts->mx_record = part_of(details, "mx_record");
-	parts->smtp_provider = part_of(details, "smtp_provider");
-	parts->ai_verdict = part_of(data, "ai_verdict");
-	parts->disposable = part_of(data, "disposable");
-	parts->free = part_of(data, "free");
-	parts->role = part_of(data, "role");
-	parts->gibberish = part_of(data, "gibberish");
-	parts->verified_on = part_of(data, "verified_on");
-	parts->time_taken = part_of(data, "time_taken");
+	return find_object(object, name, &value);
 }
+
+static const CoVerdictReader reader = {part_of, object_of};
 
 static bool
 read_answer(const char *body, size_t length, const char *email,
@@ -190,9 +171,9 @@ read_answer(const char *body, size_t length, const char *email,
 		return false;
 	status = part_of(&envelope->root, "status");
 	if (!co_value_is_word(&status, "success") ||
-		object_of(&envelope->root, "data", &data) == NULL)
+		find_object(&envelope->root, "data", &data) == NULL)
 		return false;
-	pick_parts(data.val.binary.data, &parts);
+	co_verdict_pick(&reader, data.val.binary.data, &parts);
 	if (!co_verdict_read(&parts, email, answer, &texts, outcome))
 		return false;
 
