@@ -2544,14 +2544,28 @@ BEGIN
 	FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 	WHERE e.extname = 'clearout';
 
-	FOR entry IN EXECUTE format('SELECT * FROM %I.clearout_privileges($1)', schema_name) USING what
+	-- All that another word stands for is there: what both words have stays, or
+	-- that one would be taken back in part.  "admin" has all that others have.
+	FOR entry IN EXECUTE format($sql$
+		SELECT * FROM %1$I.clearout_privileges($1)
+		EXCEPT
+		SELECT p.* FROM unnest(ARRAY['verify', 'enqueue', 'find', 'lookup', 'read', 'react']) AS other,
+			%1$I.clearout_privileges(other) AS p
+		WHERE $1 NOT IN (other, 'admin') AND NOT EXISTS (
+			SELECT FROM %1$I.clearout_privileges(other) AS q, regexp_replace(q.object, '^[A-Z]+ ', '') AS name
+			WHERE NOT EXISTS (
+				SELECT FROM aclexplode(CASE WHEN q.object LIKE 'TABLE %%'
+					THEN (SELECT relacl FROM pg_class WHERE oid = to_regclass(name))
+					ELSE (SELECT proacl FROM pg_proc WHERE oid = to_regprocedure(name)) END) AS a
+				WHERE a.grantee = $2 AND a.privilege_type = q.privilege))
+		$sql$, schema_name) USING what, role
 	LOOP
 		EXECUTE format('REVOKE %s ON %s FROM %s', entry.privilege, entry.object, role);
 	END LOOP;
 END;
 $$;
 COMMENT ON FUNCTION clearout_revoke(regrole, text) IS
-'take back what clearout_grant() gave; the right to use the schema stays';
+'take back what clearout_grant() gave; what another of its words gave as well stays, and so does the right to use the schema';
 REVOKE ALL ON FUNCTION clearout_revoke(regrole, text) FROM PUBLIC;
 
 --

@@ -87,6 +87,26 @@ SELECT clearout_revoke('regress_clearout_reactor', 'react');
 REVOKE USAGE ON SCHEMA public FROM regress_clearout_reactor;
 DROP ROLE regress_clearout_reactor;
 
+-- To take one word back leaves what another one has given.
+CREATE ROLE regress_clearout_both;
+SELECT clearout_grant('regress_clearout_both', 'enqueue'), clearout_grant('regress_clearout_both', 'find');
+CREATE TABLE before AS SELECT * FROM may('regress_clearout_both');
+SELECT clearout_revoke('regress_clearout_both', 'find');
+SELECT * FROM before EXCEPT SELECT * FROM may('regress_clearout_both') ORDER BY 1, 2;
+SELECT clearout_grant('regress_clearout_both', 'find');
+SELECT clearout_revoke('regress_clearout_both', 'enqueue');
+SELECT * FROM before EXCEPT SELECT * FROM may('regress_clearout_both') ORDER BY 1, 2;
+SELECT clearout_revoke('regress_clearout_both', 'find');
+SELECT count(*) FROM (SELECT * FROM may('regress_clearout_both') EXCEPT SELECT * FROM may('regress_clearout_plain')) AS m;
+-- ... but from an admin any word is taken, and with "admin" all of them.
+SELECT clearout_grant('regress_clearout_both', 'admin'), clearout_revoke('regress_clearout_both', 'find');
+SELECT * FROM before EXCEPT SELECT * FROM may('regress_clearout_both') ORDER BY 1, 2;
+SELECT clearout_revoke('regress_clearout_both', 'admin');
+SELECT count(*) FROM (SELECT * FROM may('regress_clearout_both') EXCEPT SELECT * FROM may('regress_clearout_plain')) AS m;
+DROP TABLE before;
+REVOKE USAGE ON SCHEMA public FROM regress_clearout_both;
+DROP ROLE regress_clearout_both;
+
 -- A word that is none; nothing is granted then.
 \set SHOW_CONTEXT never
 SELECT clearout_grant('regress_clearout_plain', 'everything');
