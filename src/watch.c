@@ -31,6 +31,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -194,6 +195,43 @@ find_trigger(const CoCatalog *catalog, int64 id, Oid table,
 	return found;
 }
 
+/*
+ * What writes to a table writes to its partitions and children too, and fires
+ * their triggers.  Whose they are must not be able to run code as the role,
+ * unless he is it anyway.
+ */
+static void
+check_parts(Oid table, Oid owner, Oid role, const char *name)
+{
+	List	   *parts;
+	ListCell   *cell;
+
+	if (!has_subclass(table))
+		return;
+	parts = find_all_inheritors(table, NoLock, NULL);
+	foreach(cell, parts)
+	{
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(cell)));
+		Form_pg_class form;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;			/* dropped meanwhile */
+		form = (Form_pg_class) GETSTRUCT(tuple);
+		if (form->relowner != owner && !has_privs_of_role(form->relowner, role))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("table %s is a part of %s, but belongs to another role",
+							quote_qualified_identifier(get_namespace_name(form->relnamespace),
+													   NameStr(form->relname)), name),
+					 errdetail("Its triggers would run as the role of the watch, \"%s\".",
+							   GetUserNameFromId(role, false)),
+					 errhint("ALTER TABLE ... OWNER TO %s.",
+							 quote_identifier(GetUserNameFromId(owner, false)))));
+		ReleaseSysCache(tuple);
+	}
+	list_free(parts);
+}
+
 void
 co_watch_resolve(const CoCatalog *catalog, const CoHandler *handler,
 				 CoHandlerCall *call)
@@ -225,6 +263,7 @@ co_watch_resolve(const CoCatalog *catalog, const CoHandler *handler,
 									  NameStr(form->relname));
 	call->role = co_handler_role(catalog, handler);
 	co_handler_check_owner(handler, call->role, form->relowner, "table", name);
+	check_parts(call->table, form->relowner, call->role, name);
 
 	/* After a restore or a change of name, for the next look and the next dump. */
 	if (!OidIsValid(handler->table) ||

@@ -304,6 +304,17 @@ subtest 'a partitioned table, and two watches' => sub {
 	sql(as('shop', q{INSERT INTO shop.lead VALUES ('b', 'valid-p3@lead.test', 'catch_all-p4@lead.test'), ('a', 'nonsense', 'valid-p1@lead.test')}));
 	eventually(q{SELECT string_agg(concat_ws(' ', region, split_part(mail, '@', 1), mail_state, split_part(mail2, '@', 1), mail2_state), ', ' ORDER BY region, mail DESC) FROM shop.lead},
 		'a valid-p1 valid, a nonsense invalid valid-p1 valid, b valid-p3 valid catch_all-p4 catch_all, b invalid-p2 invalid', 'in each partition, both columns');
+
+	# Whoever owns a partition can put triggers on it, and they would run as shop.
+	sql('ALTER TABLE shop.lead_b OWNER TO other');
+	sql(q{SELECT clearout_verify('valid-p5@lead.test')});
+	sql(as('shop', q{INSERT INTO shop.lead VALUES ('a', 'valid-p5@lead.test', 'valid-p5@lead.test')}));
+	eventually(q{SELECT string_agg(DISTINCT state, ' ') FROM clearout_watches WHERE relation LIKE '%lead'}, 'failing', "a partition is another's: the watch fails");
+	like(sql(q{SELECT reason FROM clearout_watches WHERE relation LIKE '%lead' LIMIT 1}), qr/table shop.lead_b is a part of shop.lead, but belongs to another role/, 'and says why');
+	is(sqlstate($node, as('shop', q{BEGIN; SELECT clearout_unwatch('shop.lead', 'mail2_state'); SELECT clearout_watch('shop.lead', 'mail2', 'mail2_state')})), '42501', 'nor is one set up');
+	sql('ALTER TABLE shop.lead_b OWNER TO shop; SELECT clearout_retry_handlers()');
+	eventually(q{SELECT string_agg(DISTINCT state, ' ') FROM clearout_watches WHERE relation LIKE '%lead'}, 'working', 'it is shop\'s again: the watch works');
+	is(sqlstate($node, as('shop', q{SELECT clearout_watch('shop.lead', 'mail2', 'mail2_state')})), '42710', 'both watches are there');
 	is(sql(as('shop', q{SELECT clearout_unwatch('shop.lead', 'mail2_state')})), 1, 'one ends');
 	is(sql(as('shop', q{SELECT clearout_unwatch('shop.lead')})), 1, 'then the other');
 	is(sql(as('shop', q{SELECT clearout_unwatch('shop.lead')})), 0, 'there are no more');
