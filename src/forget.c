@@ -58,7 +58,7 @@ static CoStatement statements[] = {
 		   " WHERE email = ANY ($1) AND " ASKED_UNTIL),
 	FORGET(CO_TABLE_SPILL, "DELETE FROM %s.clearout_spill"
 		   " WHERE email = ANY ($1) AND " ASKED_UNTIL),
-	/* Who writes to the queue himself need not know the normal form. */
+	/* Who writes to the queue himself need not know the normal form: all is read. */
 	FORGET(CO_TABLE_QUEUE, "DELETE FROM %s.clearout_queue"
 		   " WHERE (email = ANY ($1) OR %s.clearout_normalize(email) = ANY ($1)) AND $2 IS NULL"),
 	/* What a list still has to send, or has had no answer to. */
@@ -81,15 +81,9 @@ static CoStatement statements[] = {
 		   " AND " ASKED_UNTIL)
 };
 
-static CoStatement *
-queue_statement(void)
-{
-	int			i = 0;
-
-	while (statements[i].table != CO_TABLE_QUEUE)
-		i++;
-	return &statements[i];
-}
+/* What the worker has put there meanwhile is in normal form: by the index. */
+static CoStatement forget_given_back =
+FORGET(CO_TABLE_QUEUE, "DELETE FROM %s.clearout_queue WHERE email = ANY ($1) AND $2 IS NULL");
 
 static const Oid note_types[] = {TEXTARRAYOID};
 static CoStatement note_forgotten =
@@ -148,7 +142,7 @@ clearout_forget(PG_FUNCTION_ARGS)
 		removed += co_execute_as_owner(&catalog, &statements[i], values, " n");
 
 	/* What a list has not answered goes from the spool back to the queue. */
-	removed += co_execute_as_owner(&catalog, queue_statement(), values, " n");
+	removed += co_execute_as_owner(&catalog, &forget_given_back, values, " n");
 	co_queue_note(0);
 	PG_RETURN_INT64((int64) removed);
 }
