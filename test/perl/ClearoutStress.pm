@@ -30,7 +30,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
   start_node create_extension status worker_pid wait_until
   start_caller start_verify finish_callers call_sql verify
-  is_alive is_up wait_gone rss_kb switches comes_to_rest
+  is_alive is_up wait_gone kill_postmaster rss_kb switches comes_to_rest
 );
 
 my $callers = 0;
@@ -294,6 +294,35 @@ sub wait_gone
 		sleep 0.005;
 	}
 	return time - $start;
+}
+
+=item kill_postmaster($node)
+
+Kills it and nobody else, and waits until all have left that it has started;
+returns how many these were, undef if they stay.  The node can be started then.
+
+=cut
+
+sub _children
+{
+	my ($parent) = @_;
+	return grep { _proc_status($_) =~ /^PPid:\s+$parent$/m } map { /(\d+)/ } glob '/proc/[0-9]*';
+}
+
+sub kill_postmaster
+{
+	my ($node) = @_;
+	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my @children = _children($postmaster);
+
+	$node->kill9;
+	foreach my $pid ($postmaster, @children)
+	{
+		return undef unless defined wait_gone($pid, 60);
+	}
+	# where nobody collects it, its number would count as alive
+	unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock';
+	return scalar @children;
 }
 
 =item rss_kb($pid), switches($pid), comes_to_rest($pid, $seconds)

@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ClearoutSandbox;
-use ClearoutStress qw(is_up worker_pid wait_until wait_gone status);
+use ClearoutStress qw(is_up worker_pid wait_until wait_gone kill_postmaster status);
 use ClearoutTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -85,20 +85,6 @@ sub drain_under
 	return;
 }
 
-sub children
-{
-	my ($parent) = @_;
-	my @found;
-
-	foreach my $file (glob '/proc/[0-9]*/status')
-	{
-		open(my $status, '<', $file) or next;
-		my $text = do { local $/; <$status> };
-		push @found, $file =~ /(\d+)/ if defined $text && $text =~ /^PPid:\s+$parent$/m;
-	}
-	return @found;
-}
-
 ok(worker_pid($node), 'a worker runs');
 
 drain_under('quiet', 0, sub { });
@@ -118,15 +104,7 @@ drain_under('kill', 2, sub {
 });
 
 drain_under('postmaster', 2, sub {
-	my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
-	my @processes = children($postmaster);
-
-	cmp_ok(scalar @processes, '>=', 5, 'postmaster: it has children');
-	$node->kill9;
-	my @left = grep { !defined wait_gone($_, 30) } $postmaster, @processes;
-	is("@left", '', 'postmaster: all of them have left');
-	# where nobody collects it, its number would count as alive
-	unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock';
+	cmp_ok(kill_postmaster($node) // 0, '>=', 5, 'postmaster: all of its children have left');
 	$node->start;
 });
 

@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ClearoutSandbox;
-use ClearoutStress qw(is_up worker_pid wait_until wait_gone);
+use ClearoutStress qw(is_up worker_pid wait_until wait_gone kill_postmaster);
 use ClearoutTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -44,34 +44,7 @@ sub kill_worker
 	return;
 }
 
-sub children
-{
-	my ($parent) = @_;
-	my @found;
-
-	foreach my $file (glob '/proc/[0-9]*/status')
-	{
-		my $text = eval { slurp_file($file) };
-		push @found, $file =~ /(\d+)/ if defined $text && $text =~ /^PPid:\s+$parent$/m;
-	}
-	return @found;
-}
-
-sub kill_postmaster
-{
-	my $postmaster = slurp_file($node->data_dir . '/postmaster.pid');
-	($postmaster) = $postmaster =~ /^(\d+)/;
-	my @processes = children($postmaster);
-
-	$node->kill9;
-	wait_gone($_, 30) foreach $postmaster, @processes;
-	# where nobody collects it, its number would count as alive
-	unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock';
-	$node->start;
-	return;
-}
-
-my %blows = (worker => \&kill_worker, postmaster => \&kill_postmaster);
+my %blows = (worker => \&kill_worker, postmaster => sub { kill_postmaster($node); $node->start });
 
 sub uploads { return $api->stats->{by_endpoint}{upload} }
 

@@ -9,7 +9,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use ClearoutSandbox;
-use ClearoutStress qw(wait_until wait_gone worker_pid);
+use ClearoutStress qw(wait_until wait_gone worker_pid kill_postmaster);
 use ClearoutTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -297,33 +297,42 @@ subtest 'the answer to the upload is lost' => sub {
 };
 
 # Stopped at its place, killed there, let go.
-sub killed_at
-{
-	my ($state, %how) = @_;
-
-	subtest "the worker is killed: $how{name}" => sub {
-		my ($lists, $uploads) = (scalar(my @before = find_lists()), calls('find_upload'));
-		my $rows = $how{rows} // 900;
-
-		$how{before}->();
-		my $job = sql("SET clearout.bulk_rows = $rows; SELECT clearout_bulk_find('" . people($rows) . "'" . ($how{arguments} // '') . ')');
-		ok(wait_until(120, sub { $how{there}->($job) }), 'it is there');
-		is(sql("SELECT state FROM clearout_parts WHERE job = $job"), $state, "it is $state");
+my %blows = (
+	worker => sub {
 		my $pid = worker_pid($node);
 		kill 'KILL', $pid;
 		wait_gone($pid, 60);
 		wait_until(120, sub { try_sql('SELECT 1') eq '1' });
-		$how{after}->() if $how{after};
-		ok(job_state($job, 'done'), 'it is done in the end');
-		is(stored(), $rows, 'every row is stored');
-		is(counts($job), "$rows|0|0", 'and counted once');
-		is(sql("SELECT credits FROM clearout_jobs WHERE job = $job"), 4 * $rows, 'and so is what it costs');
-		is(sql("SELECT count(*) FROM clearout_spool WHERE job = $job"), 0, 'the spool is empty');
-		is(scalar(my @after = find_lists()) - $lists, 1, 'the service has one list');
-		is(calls('find_upload') - $uploads, 1, 'from one upload');
-		is(rows_of("somebody doe|round-$round-7.test"), 1, 'each was sought once');
-		$api->clear;
-	};
+	},
+	postmaster => sub { kill_postmaster($node); $node->start });
+
+sub killed_at
+{
+	my ($state, %how) = @_;
+
+	foreach my $who (qw(worker postmaster))
+	{
+		subtest "the $who is killed: $how{name}" => sub {
+			my ($lists, $uploads) = (scalar(my @before = find_lists()), calls('find_upload'));
+			my $rows = $how{rows} // 900;
+
+			$how{before}->();
+			my $job = sql("SET clearout.bulk_rows = $rows; SELECT clearout_bulk_find('" . people($rows) . "'" . ($how{arguments} // '') . ')');
+			ok(wait_until(120, sub { $how{there}->($job) }), 'it is there');
+			is(sql("SELECT state FROM clearout_parts WHERE job = $job"), $state, "it is $state");
+			$blows{$who}->();
+			$how{after}->() if $how{after};
+			ok(job_state($job, 'done'), 'it is done in the end');
+			is(stored(), $rows, 'every row is stored');
+			is(counts($job), "$rows|0|0", 'and counted once');
+			is(sql("SELECT credits FROM clearout_jobs WHERE job = $job"), 4 * $rows, 'and so is what it costs');
+			is(sql("SELECT count(*) FROM clearout_spool WHERE job = $job"), 0, 'the spool is empty');
+			is(scalar(my @after = find_lists()) - $lists, 1, 'the service has one list');
+			is(calls('find_upload') - $uploads, 1, 'from one upload');
+			is(rows_of("somebody doe|round-$round-7.test"), 1, 'each was sought once');
+			$api->clear;
+		};
+	}
 	return;
 }
 
