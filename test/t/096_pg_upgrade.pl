@@ -144,6 +144,8 @@ sub contents
 
 # What belongs to the extension, with who may what.  That nothing is said of it
 # is as good as the owner's rights said; MAINTAIN is there from 17 on.
+# Without the types of tables' rows and arrays of types: whether they count as
+# members of their own is up to the release.
 sub objects
 {
 	my ($node) = @_;
@@ -155,7 +157,10 @@ sub objects
 					UNION ALL SELECT coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE oid = objid AND classid = 'pg_proc'::regclass) a,
 					aclexplode(a.acl)
 				WHERE privilege_type <> 'MAINTAIN'), '')
-		FROM pg_depend WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'clearout') AND deptype = 'e' ORDER BY 1}) . "\n"
+		FROM pg_depend WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'clearout') AND deptype = 'e'
+			AND NOT (classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+				WHERE t.oid = objid AND (t.typcategory = 'A' OR c.relkind <> 'c')))
+		ORDER BY 1}) . "\n"
 	  . $node->safe_psql('shop', q{SELECT extversion, (SELECT string_agg(u::oid::regclass || ':' || c, ',') FROM unnest(extconfig, extcondition) AS x (u, c))
 		FROM pg_extension WHERE extname = 'clearout'});
 }
