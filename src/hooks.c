@@ -11,7 +11,10 @@
  *
  * object_access_hook sees these whatever way they come (DROP SCHEMA CASCADE,
  * DROP OWNED).  What may happen only at commit is noted in a flag and done by
- * a transaction callback, which is registered once per backend.
+ * callbacks, which are registered once per backend: when the transaction's
+ * locks are gone.  By then its messages have told everybody to forget what
+ * their caches hold; a transaction callback comes before these, and who is
+ * woken by it could look, find what was there before, and not look again.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -24,6 +27,7 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "catalog.h"
@@ -38,10 +42,12 @@ static bool extension_created = false;
 static bool extension_changed = false;	/* or dropped */
 static bool all_settings_changed = false;	/* of a role, in all databases */
 static Oid	settings_changed = InvalidOid;	/* of this database */
+static bool committed = false;	/* and now these are to be told */
 
 static void
 forget(void)
 {
+	committed = false;
 	extension_created = false;
 	extension_changed = false;
 	all_settings_changed = false;
@@ -131,10 +137,8 @@ transaction_callback(XactEvent event, void *argument)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
-			if (extension_created || extension_changed || all_settings_changed ||
-				OidIsValid(settings_changed))
-				at_commit();
-			forget();
+			committed = extension_created || extension_changed || all_settings_changed ||
+				OidIsValid(settings_changed);
 			break;
 		case XACT_EVENT_PREPARE:
 			if (all_settings_changed || OidIsValid(settings_changed))
@@ -154,6 +158,16 @@ transaction_callback(XactEvent event, void *argument)
 }
 
 static void
+release_callback(ResourceReleasePhase phase, bool commit, bool top_level, void *argument)
+{
+	(void) argument;
+	if (!committed || !commit || !top_level || phase != RESOURCE_RELEASE_AFTER_LOCKS)
+		return;
+	at_commit();
+	forget();
+}
+
+static void
 note(bool *flag)
 {
 	static bool registered = false;
@@ -161,6 +175,7 @@ note(bool *flag)
 	if (!registered)
 	{
 		RegisterXactCallback(transaction_callback, NULL);
+		RegisterResourceReleaseCallback(release_callback, NULL);
 		registered = true;
 	}
 	*flag = true;
