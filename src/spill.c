@@ -185,6 +185,8 @@ co_spill_merge(CoSpill *spill, int *moved, bool *left, bool *refused)
 		*refused = merge->any && !merge->some_wait;
 		spill->complained = false;
 	}
+	else if (co_is_lock_trouble(&trouble))
+		*left = true;			/* that will soon be over */
 	else
 	{
 		*left = *refused = true;

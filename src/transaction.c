@@ -54,12 +54,48 @@ commit(void)
 	CommitTransactionCommand();
 }
 
+/*
+ * An ALTER EXTENSION ... SET SCHEMA has been committed since the step looked
+ * where the tables are: what it has missed is elsewhere.  Whoever did that was
+ * in its way, as one who holds a lock, and has nothing against the rows.
+ */
+static bool
+was_moved(const CoTrouble *trouble, Oid schema)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile Oid now = InvalidOid;
+
+	if (!OidIsValid(schema) ||
+		(trouble->sqlstate != ERRCODE_UNDEFINED_TABLE &&
+		 trouble->sqlstate != ERRCODE_UNDEFINED_SCHEMA &&
+		 trouble->sqlstate != ERRCODE_UNDEFINED_FUNCTION &&
+		 trouble->sqlstate != ERRCODE_UNDEFINED_OBJECT))
+		return false;
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		now = co_catalog_schema();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return OidIsValid(now) && now != schema;
+}
+
 /* Only the primary message is kept: details quote rows. */
 bool
 co_run(void (*step) (CoCatalog *, void *), void *argument, CoTrouble *trouble)
 {
 	MemoryContext context = CurrentMemoryContext;
-	CoCatalog	catalog;
+	CoCatalog	catalog = {0};
 
 	trouble->sqlstate = 0;
 	trouble->message[0] = '\0';
@@ -86,6 +122,8 @@ co_run(void (*step) (CoCatalog *, void *), void *argument, CoTrouble *trouble)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+	if (trouble->sqlstate != 0 && was_moved(trouble, catalog.schema))
+		trouble->sqlstate = ERRCODE_LOCK_NOT_AVAILABLE;
 	return trouble->sqlstate == 0;
 }
 

@@ -28,7 +28,7 @@ extern bool co_run(void (*step) (CoCatalog *catalog, void *argument),
 /* Who owns this table? */
 extern Oid	co_table_owner(Oid table);
 
-/* Somebody else holds a lock. */
+/* Somebody else holds a lock, or has just moved the extension elsewhere. */
 extern bool co_is_lock_trouble(const CoTrouble *trouble);
 
 /* The row itself is refused; another one may well be taken. */
