@@ -126,10 +126,21 @@ co_landed_store(bool at_once)
 
 	all = co_store_answers(answers, count, &spilled, store_reason, sizeof(store_reason));
 	for (i = 0; i < count; i++)
+		stored += flights[i]->answer.state != CO_ANSWER_UNSTORED;
+
+	/* Whoever has his answer finds in the status what has become of it. */
+	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
+	mine->answers += stored;
+	co_meter_count(&mine->meter, co_clock(), stored);
+	mine->unstored = all ? 0 : landed - stored;
+	LWLockRelease(co_shared->lock);
+	if (spilled)
+		co_landed_note_spilled();
+
+	for (i = 0; i < count; i++)
 	{
 		if (flights[i]->answer.state == CO_ANSWER_UNSTORED)
 			continue;
-		stored++;
 		tell(flights[i]);
 		news.search_ended |= flights[i]->search != NULL;
 		for (int row = 0; row < flights[i]->row_count; row++)
@@ -140,15 +151,6 @@ co_landed_store(bool at_once)
 
 	log_trouble(all, landed - stored);
 	store_retry_at = all ? 0 : co_clock() + STORE_RETRY;
-
-	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
-	mine->answers += stored;
-	co_meter_count(&mine->meter, co_clock(), stored);
-	mine->unstored = all ? 0 : landed - stored;
-	LWLockRelease(co_shared->lock);
-
-	if (spilled)
-		co_landed_note_spilled();
 	pgstat_report_stat(true);
 	return news;
 }

@@ -135,6 +135,7 @@ static int64 look_again_at = 0; /* a table was locked against readers; 0 = no */
 
 /* ---------- what the status view shows ---------- */
 
+/* Before anybody is told of it, since he may look. */
 static void
 show_condition(void)
 {
@@ -382,6 +383,7 @@ refuse(CoFlight *flight, CoRefusal refusal, const char *message)
 {
 	CoReply		reply;
 
+	show_condition();
 	co_reply_refuse(&reply, refusal, message);
 	co_flight_answer(flight, &reply);
 	end_waiting(flight);
@@ -843,6 +845,7 @@ decide(CoFlight *flight, const CoOutcome *outcome)
 		set_last_error(text);
 	ereport(DEBUG1, (errmsg_internal("clearout: call failed: %s", text)));
 	co_gate_failure(service_of(flight), flight->ticket.started, outcome, &decision);
+	show_condition();
 
 	co_spending_end_failed(&flight->charge, outcome->sent, decision.maybe_paid);
 
@@ -1134,6 +1137,7 @@ start_awaited(CoService service)
 				start_again_at(co_gate_balance_near_until());
 				return;
 			}
+			show_condition();
 			co_flight_answer(flight, co_gate_reply(service));
 			end_waiting(flight);
 			continue;
@@ -1510,8 +1514,11 @@ drive(int most)
 static void
 store_landed(bool at_once)
 {
-	CoLandedNews news = co_landed_store(at_once);
+	CoLandedNews news;
 
+	if (co_flight_count(CO_FLIGHT_LANDED) > 0)
+		show_condition();		/* these may have ended a pause */
+	news = co_landed_store(at_once);
 	if (news.search_ended && rows_behind)
 	{
 		rows_behind = false;
