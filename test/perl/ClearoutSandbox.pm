@@ -39,7 +39,7 @@ use JSON::PP;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-my $START_TIMEOUT = 30;
+my $START_TIMEOUT = 60;
 my %running;
 
 =pod
@@ -111,10 +111,25 @@ refused.  C<start> starts it again on the same ports, with fresh counters.
 sub start
 {
 	my ($self) = @_;
+	my $end = time + $START_TIMEOUT;
+
+	croak 'the sandbox is already running' if $self->{pid};
+	until ($self->_try)
+	{
+		# Meanwhile its port may have served somebody else's connection.
+		croak "the sandbox did not start: $self->{said}" . $self->log
+		  unless $self->{port} && $self->log =~ /in use/ && time < $end;
+		sleep 0.1;
+	}
+	return $self;
+}
+
+sub _try
+{
+	my ($self) = @_;
 	my $program = _program();
 	my $out;
 
-	croak 'the sandbox is already running' if $self->{pid};
 	croak "there is no $program: run make -C test/sandbox" unless -x $program;
 
 	my $log = "$self->{dir}/log";
@@ -148,7 +163,8 @@ sub start
 	{
 		kill 'KILL', $pid;
 		waitpid $pid, 0;
-		croak "the sandbox did not start: $line" . $self->log;
+		$self->{said} = $line;
+		return 0;
 	}
 	@$self{qw(scheme port control_port)} = ($1, $2, $3);
 	$self->{pid} = $pid;
@@ -161,7 +177,7 @@ sub start
 		proxy => undef,
 		http_proxy => undef,
 		https_proxy => undef);
-	return $self;
+	return 1;
 }
 
 sub _end

@@ -113,7 +113,7 @@ sub is_up
 =item status($node, $column, $database), worker_pid($node, $database)
 
 A column of clearout_status; the process of the worker, which is waited for
-half a minute, '' if there is none.
+a minute, '' if there is none.
 
 =cut
 
@@ -126,7 +126,7 @@ sub status
 sub worker_pid
 {
 	my ($node, $database) = @_;
-	return wait_until(30, sub { status($node, 'worker_pid', $database) });
+	return wait_until(60, sub { status($node, 'worker_pid', $database) });
 }
 
 =item start_caller($node, $sql, $database), finish_callers($seconds, @callers)

@@ -32,6 +32,7 @@ use Test::More;
 
 our @EXPORT = qw(
   clearout_node sqlstate error_of start_psql finish_psql value_of poll_status
+  away_from_midnight
 );
 
 # The tests are written in UTF-8, whatever the databases are in.
@@ -149,6 +150,11 @@ sub finish_psql
 
 One value; and whether a condition on C<clearout_status> comes true.
 
+=item away_from_midnight($seconds)
+
+Budgets and daily limits begin anew at 00:00 UTC: a test of these that takes so
+long waits until that is over.
+
 =back
 
 =cut
@@ -158,6 +164,17 @@ sub value_of
 	my ($node, $sql, $database) = @_;
 
 	return $node->safe_psql($database // 'postgres', $sql);
+}
+
+sub away_from_midnight
+{
+	my ($seconds) = @_;
+	my $left = 86400 - time % 86400;
+
+	return if $left > $seconds;
+	note "waiting for $left s until the day of UTC is over";
+	sleep $left + 1;
+	return;
 }
 
 sub poll_status

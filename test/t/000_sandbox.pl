@@ -73,22 +73,47 @@ sub ask
 	return;
 }
 
-# All that comes within the time, and how it ended: eof, reset or open.
+# All that comes, and how it ended: eof, reset or open.  A connection counts as
+# open if nothing has come for so many seconds, once what must come is there;
+# that, and the end of the others, may take a minute on a busy machine.
 sub hear
 {
-	my ($socket, $seconds) = @_;
-	my $end = time + ($seconds || 5);
+	my ($socket, $seconds, $complete) = @_;
+	my $end = time + 60;
 	my $select = IO::Select->new($socket);
 	my $heard = '';
 
 	while ((my $left = $end - time) > 0)
 	{
-		next unless $select->can_read($left);
+		my $quiet = $seconds && (!$complete || $complete->($heard));
+
+		if (!$select->can_read($quiet ? $seconds : $left))
+		{
+			last if $quiet;
+			next;
+		}
 		my $got = sysread($socket, $heard, 65536, length $heard);
 		return ($heard, $!{ECONNRESET} ? 'reset' : "error $!") unless defined $got;
 		return ($heard, 'eof') if $got == 0;
 	}
 	return ($heard, 'open');
+}
+
+# Have so many bytes of a body come?
+sub has_body
+{
+	my ($length) = @_;
+	return sub { return $_[0] =~ /\r\n\r\n(.*)/s && length $1 >= $length };
+}
+
+# A counter, once it has fallen to the value; what it is after a minute if not.
+sub falls_to
+{
+	my ($what, $value) = @_;
+	my $end = time + 60;
+
+	sleep 0.02 while $api->stats->{$what} > $value && time < $end;
+	return $api->stats->{$what};
 }
 
 # One whole answer from a connection that stays open.
@@ -319,8 +344,19 @@ subtest 'credits' => sub {
 subtest 'rate limit' => sub {
 	$api->reset;
 	is(rate(verify('valid@example.com')), '- - -', 'no limit, no headers');
-	$api->config(limit => 5, window_ms => 2000);
-	my @answers = map { verify("valid-$_\@x.test") } 1 .. 7;
+
+	# A machine that stands still for a while may miss the end of a window.
+	my @answers;
+	my $credits;
+	foreach my $try (1 .. 10)
+	{
+		$api->reset;
+		$api->config(limit => 5, window_ms => 2000);
+		my $start = time;
+		@answers = map { verify("valid-$_\@x.test") } 1 .. 7;
+		$credits = call('GET', '/email_verify/getcredits')->{status};
+		last if time - $start < 1.5;
+	}
 	is(join(' ', map { $_->{status} } @answers), '200 200 200 200 200 429 429', 'exactly five');
 	is(rate($answers[0]), '5 4 2', 'first');
 	like(rate($answers[4]), qr/^5 0 [12]$/, 'last');
@@ -328,7 +364,7 @@ subtest 'rate limit' => sub {
 	is($answers[5]{json}{error}{code}, 1030, 'code');
 	like($answers[5]{json}{error}{message}, qr/try calling after \w{3} \w{3} \d\d \d{4} \d\d:\d\d:\d\d GMT\+0000 \(UTC\)/, 'names the time');
 	is($api->charged('valid-6@x.test'), 0, 'not charged');
-	is(call('GET', '/email_verify/getcredits')->{status}, 429, 'shared by all services');
+	is($credits, 429, 'shared by all services');
 	sleep $answers[6]{headers}{'x-ratelimit-reset'};
 	is(verify('valid-8@x.test')->{status}, 200, 'waited as told');
 
@@ -343,32 +379,42 @@ subtest 'rate limit' => sub {
 	is(verify('valid@example.com')->{status}, 429, 'of verify');
 	is(rate(call('GET', '/email_verify/getcredits')), '5 4 60', 'others have theirs');
 
-	$api->config(shared_window => 1, limit => 100, window_ms => 3000, reset_rounding => 'down');
-	is(rate(verify('valid@example.com')), '100 99 3', 'new window');
-	sleep 0.3;
-	is(rate(verify('valid@example.com')), '100 98 2', 'rounded down');
-	$api->config(reset_rounding => 'nearest');
-	is(rate(verify('valid@example.com')), '100 97 3', 'to the nearest');
+	my @rates;
+	foreach my $try (1 .. 10)
+	{
+		$api->config(shared_window => 1, limit => 100, window_ms => 4000 - $try, reset_rounding => 'up');
+		my $start = time;
+		@rates = rate(verify('valid@example.com'));
+		sleep 0.2;
+		$api->config(reset_rounding => 'down');
+		push @rates, rate(verify('valid@example.com'));
+		$api->config(reset_rounding => 'nearest');
+		push @rates, rate(verify('valid@example.com'));
+		last if time - $start < 0.45;
+	}
+	is(join(', ', @rates), '100 99 4, 100 98 3, 100 97 4', 'new window, rounded down, and to the nearest');
 	$api->config(window_start => 'aligned', window_ms => 1000);
 	verify('valid@example.com');
 	is($api->stats->{windows}[-1]{start_ms} % 1000, 0, 'aligned');
 
-	$api->config(window_start => 'first_call', window_ms => 60000, latency => 300, headers_at => 'response');
-	my @sockets = map { dial() } 1 .. 2;
-	foreach my $socket (@sockets)
-	{
-		ask($socket, 'valid@example.com');
-		sleep 0.05;
-	}
-	like(hear_answer($sockets[0]), qr/remaining: 98/i, 'values of the response');
-	$api->config(headers_at => 'arrival', window_ms => 50000);
-	foreach my $socket (@sockets)
-	{
-		ask($socket, 'valid@example.com');
-		sleep 0.05;
-	}
-	hear_answer($sockets[1]);
-	like(hear_answer($sockets[0]), qr/remaining: 99/i, 'values of the arrival');
+	# Two that are answered when both have come.
+	my $both = sub {
+		my @sockets = map { dial() } 1 .. 2;
+
+		$api->hold;
+		foreach my $number (1, 2)
+		{
+			ask($sockets[ $number - 1 ], 'valid@example.com');
+			$api->wait_for(held => $number);
+		}
+		$api->release;
+		hear_answer($sockets[1]);
+		return hear_answer($sockets[0]);
+	};
+	$api->config(window_start => 'first_call', window_ms => 3_600_000, headers_at => 'response');
+	like($both->(), qr/remaining: 98/i, 'values of the response');
+	$api->config(headers_at => 'arrival', window_ms => 3_500_000);
+	like($both->(), qr/remaining: 99/i, 'values of the arrival');
 
 	$api->reset;
 	$api->config(limit => 1);
@@ -393,13 +439,13 @@ subtest 'latency' => sub {
 	pass('range');
 
 	my $count = 300;
-	$api->config(latency => 500);
+	$api->config(latency => 3000);
 	$start = time;
 	my @sockets = map { dial() } 1 .. $count;
 	ask($sockets[$_], "valid-$_\@parallel.test") foreach 0 .. $#sockets;
 	my $good = grep { hear_answer($_) =~ /"success"/ } @sockets;
 	is($good, $count, 'many at the same time');
-	cmp_ok(time - $start, '<', 75, 'and not one after the other');
+	cmp_ok(time - $start, '<', 75, 'and not one after the other, which takes 900 s');
 	cmp_ok($api->stats->{max_in_flight}, '>', 50, 'in flight together');
 
 	$api->config(latency => 30000);
@@ -518,54 +564,55 @@ subtest 'which requests' => sub {
 subtest 'broken connections' => sub {
 	$api->reset;
 	my $try = sub {
-		my ($email, $seconds, %fault) = @_;
+		my ($email, $bytes, %fault) = @_;
 		my $socket = dial();
 
 		$api->fault(%fault, times => 1);
 		ask($socket, $email);
-		return hear($socket, $seconds);
+		return hear($socket, defined $bytes ? 0.3 : undef, $bytes ? has_body($bytes) : undef);
 	};
-	my ($heard, $how) = $try->('valid-1@x.test', 5, kind => 'reset');
+	my ($heard, $how) = $try->('valid-1@x.test', undef, kind => 'reset');
 	is("$heard$how", 'reset', 'RST');
 	is($api->charged('valid-1@x.test') . $api->calls('valid-1@x.test'), '01', 'asked, not charged');
-	($heard, $how) = $try->('valid-1@x.test', 5, kind => 'reset', processed => 1);
+	($heard, $how) = $try->('valid-1@x.test', undef, kind => 'reset', processed => 1);
 	is($api->charged('valid-1@x.test') . $api->answered('valid-1@x.test'), '10', 'charged, not answered');
-	($heard, $how) = $try->('valid-2@x.test', 5, kind => 'close');
+	($heard, $how) = $try->('valid-2@x.test', undef, kind => 'close');
 	is("$heard$how", 'eof', 'FIN');
-	($heard, $how) = $try->('valid-2@x.test', 0.3, kind => 'hang');
+	($heard, $how) = $try->('valid-2@x.test', 0, kind => 'hang');
 	is("$heard$how", 'open', 'silence');
 
 	my $length = sub { return $heard =~ /Content-Length: (\d+)/i ? $1 : -1 };
 	my $body = sub { return (split /\r\n\r\n/, $heard, 2)[1] };
 
-	($heard, $how) = $try->('valid-3@x.test', 5, kind => 'cut');
+	($heard, $how) = $try->('valid-3@x.test', undef, kind => 'cut');
 	is($how, 'eof', 'cut: end');
 	is(length($body->()), int($length->() / 2), 'cut: half of it');
 	is($api->charged('valid-3@x.test') . $api->answered('valid-3@x.test'), '10', 'cut: charged, not answered');
-	($heard, $how) = $try->('valid-3@x.test', 5, kind => 'cut', bytes => 10, end => 'reset');
+	($heard, $how) = $try->('valid-3@x.test', undef, kind => 'cut', bytes => 10, end => 'reset');
 	is(length($body->()) . $how, '10reset', 'reset within the body');
-	($heard, $how) = $try->('valid-3@x.test', 0.5, kind => 'cut', bytes => 10, end => 'hang');
+	($heard, $how) = $try->('valid-3@x.test', 10, kind => 'cut', bytes => 10, end => 'hang');
 	is(length($body->()) . $how, '10open', 'stopped within the body');
-	($heard, $how) = $try->('valid-3@x.test', 5, kind => 'cut', bytes => 10, chunked => 1);
+	($heard, $how) = $try->('valid-3@x.test', undef, kind => 'cut', bytes => 10, chunked => 1);
 	like($heard, qr/Transfer-Encoding: chunked/i, 'cut chunks');
 	is($how, 'eof', 'end');
-	($heard, $how) = $try->('valid-3@x.test', 5, kind => 'long', bytes => 50);
+	($heard, $how) = $try->('valid-3@x.test', undef, kind => 'long', bytes => 50);
 	is($length->() - length($body->()), 50, 'length too large');
-	($heard, $how) = $try->('valid-3@x.test', 0.5, kind => 'short', bytes => 50);
+	($heard, $how) = $try->('valid-3@x.test', 60, kind => 'short', bytes => 50);
 	is(length($body->()) - $length->(), 50, 'length too small');
 	is(scalar(() = $heard =~ /Content-Length/gi), 1, 'said once');
 
+	my $drip = dial();
 	my $start = time;
-	($heard, $how) = $try->('valid-3@x.test', 0.6, kind => 'drip', bytes => 2, interval_ms => 50);
-	cmp_ok(length($body->()), '>', 4, 'drip: some bytes');
-	cmp_ok(length($body->()), '<', 40, 'drip: slowly');
-	$start = time;
-	($heard, $how) = $try->('valid-3@x.test', 1.5, kind => 'drip', bytes => 100, interval_ms => 50);
-	is(length($body->()), $length->(), 'drip: to the end');
 
-	($heard, $how) = $try->('valid-3@x.test', 5, kind => 'raw', body => "SSH-2.0-x\r\n");
+	$api->fault(kind => 'drip', bytes => 100, interval_ms => 50, times => 1);
+	ask($drip, 'valid-3@x.test');
+	$heard = hear_answer($drip);
+	is(length($body->()), $length->(), 'drip: to the end');
+	cmp_ok(time - $start, '>=', 0.05 * int(($length->() - 1) / 100) - 0.01, 'drip: slowly');
+
+	($heard, $how) = $try->('valid-3@x.test', undef, kind => 'raw', body => "SSH-2.0-x\r\n");
 	is("$heard$how", "SSH-2.0-x\r\neof", 'not HTTP');
-	($heard, $how) = $try->('valid-3@x.test', 5, kind => 'raw', body => "HTTP/1.1 200 OK\r\nCont", end => 'reset');
+	($heard, $how) = $try->('valid-3@x.test', undef, kind => 'raw', body => "HTTP/1.1 200 OK\r\nCont", end => 'reset');
 	is("$heard$how", "HTTP/1.1 200 OK\r\nContreset", 'reset within the header');
 
 	my $bytes = 0;
@@ -598,9 +645,7 @@ subtest 'broken connections' => sub {
 	is($api->calls('valid-5@x.test'), 2, 'dead: but counted');
 	$api->clear;
 
-	ok($api->wait_for(connections_now => 0), 'server alive');
-	my $stats = $api->stats;
-	is($stats->{hung}, 0, 'clients that left are let go');
+	is(falls_to(hung => 0), 0, 'clients that left are let go');
 };
 
 subtest 'hold and release' => sub {
@@ -630,9 +675,7 @@ subtest 'hold and release' => sub {
 	ask($sockets[0], 'valid-9@y.test');
 	ok($api->wait_for(held => 1), 'the hold was kept');
 	close $sockets[0];
-	my $end = time + 5;
-	sleep 0.02 while $api->stats->{held} && time < $end;
-	is($api->stats->{held}, 0, 'a client that leaves is noticed');
+	is(falls_to(held => 0), 0, 'a client that leaves is noticed');
 	is($api->stats->{broken}, 1, 'and counted');
 	is($api->release, 0, 'nothing left');
 
@@ -664,7 +707,7 @@ subtest 'counters' => sub {
 };
 
 subtest 'life' => sub {
-	my $other = ClearoutSandbox->new(token => [ 'one', 'two' ], credits => 5, latency => [ 1, 2 ], args => ['--idle-timeout=1']);
+	my $other = ClearoutSandbox->new(token => [ 'one', 'two' ], credits => 5, latency => [ 1, 2 ], args => ['--idle-timeout=3']);
 	is(verify('valid-1@x.test', sandbox => $other)->{status}, 200, 'a second sandbox');
 	is(scalar @{ $other->stats->{tokens} }, 2, 'with two tokens');
 	is((stat $other->token_file)[2] & 0777, 0600, 'token file for its owner alone');
@@ -672,7 +715,7 @@ subtest 'life' => sub {
 	my $socket = dial($other);
 	ask($socket, 'valid-1@x.test', $other);
 	hear_answer($socket);
-	is((hear($socket, 5))[1], 'eof', 'idle connection closed');
+	is((hear($socket))[1], 'eof', 'idle connection closed');
 
 	my $port = $other->port;
 	$other->stop;
@@ -699,7 +742,7 @@ subtest 'TLS' => sub {
 	my $curl = sub {
 		my $url = $tls->url . '/email_verify/instant';
 		my $token = $tls->token;
-		my $out = `curl -sS --noproxy '*' --max-time 10 --cacert $dir/cert -H 'Authorization: $token' -H 'Content-Type: application/json' -d '{"email":"valid-1\@x.test"}' $url 2>&1`;
+		my $out = `curl -sS --noproxy '*' --max-time 60 --cacert $dir/cert -H 'Authorization: $token' -H 'Content-Type: application/json' -d '{"email":"valid-1\@x.test"}' $url 2>&1`;
 		return ($out, $? >> 8);
 	};
 
@@ -714,6 +757,8 @@ subtest 'TLS' => sub {
 	$tls->fault(kind => 'drip', bytes => 100, interval_ms => 10, times => 1);
 	like(($curl->())[0], qr/"status":"valid"/, 'drip');
 	ok(!eval { $tls->fault(kind => 'raw', body => 'x'); 1 }, 'raw is for plain HTTP');
+	my $end = time + 60;
+	sleep 0.02 while $tls->stats->{in_flight} && time < $end;
 	is($tls->stats->{in_flight}, 0, 'all over');
 };
 

@@ -36,9 +36,10 @@ sub worker_pid
 sub await_state
 {
 	my ($node, $state, $database) = @_;
+	my $end = time + 120;
 	my $err;
 
-	foreach (1 .. 300)
+	while (time < $end)
 	{
 		$err = error_of($node, $verify, $database);
 		return $err if ($err eq '' ? '00000' : $err =~ /ERROR:\s+(\w{5})/ ? $1 : '') eq $state;
@@ -146,7 +147,8 @@ subtest 'token file' => sub {
 
 		$make->();
 		# It is looked at again at most once a second.
-		foreach (1 .. 300)
+		my $end = time + 120;
+		while (time < $end)
 		{
 			$err = error_of($node, $verify);
 			last if $err =~ $reason;
@@ -190,7 +192,8 @@ subtest 'token file' => sub {
 	ok( do
 		{
 			my $seen = 0;
-			foreach (1 .. 100)
+			my $end = time + 120;
+			while (time < $end)
 			{
 				$asked++;
 				value_of($node, "SELECT clearout_verify('other$asked\@clearout.test')");
@@ -254,18 +257,16 @@ subtest 'base URL' => sub {
 	$pid = worker_pid($node);
 	$node->append_conf('postgresql.conf', q{clearout.base_url = 'http://192.0.2.1/v2'});
 	$node->reload;
-	my $begin = time;
 	my $err = await_state($node, 'VC001');
 	like($err, qr/ERROR:\s+VC001:/, 'plain http to another host is refused');
 	like($err, qr/DETAIL:.*clearout\.base_url.*(?:http|allow_http)/, 'with the reason');
 	isnt(worker_pid($node), $pid, 'a worker with the new URL has taken over');
 	ok(poll_status($node, q{state = 'not configured' AND reason ~ 'clearout.base_url'}), 'the status says so too');
-	# A connection to that host would take the ten seconds of its timeout.
-	$begin = time;
+	my $calls_seen = value_of($node, q{SELECT calls, 0, faults, last_error IS NULL FROM clearout_status});
+	# A call to that host would be counted, and then fail.
 	is(sqlstate($node, $verify), 'VC001', 'refused again');
-	cmp_ok(time - $begin, '<', 8, 'before any connection is tried');
-	is(value_of($node, q{SELECT calls_in_flight, last_error IS NULL OR last_error !~ 'connection' FROM clearout_status}),
-		'0|t', 'no call was made');
+	is(value_of($node, q{SELECT calls, calls_in_flight, faults, last_error IS NULL FROM clearout_status}),
+		$calls_seen, 'no call was made');
 
 	# With allow_http the call is made, which shows what refused it before.  The
 	# host is this one by a name that is no loopback one to us.
@@ -303,7 +304,10 @@ subtest 'several databases' => sub {
 	$node->safe_psql('postgres', 'CREATE DATABASE two');
 	$node->safe_psql($_, 'CREATE EXTENSION clearout') foreach qw(one two);
 	ok(poll_status($node, q{state = 'running'}, $_), "$_ has a worker") foreach qw(one two);
-	is(processes($node, 'worker'), 3, 'each has its own');
+	# that of the first may be about to be replaced, for the URL
+	ok($node->poll_query_until('postgres',
+			q{SELECT count(*) = 3 AND count(DISTINCT datname) = 3 FROM pg_stat_activity WHERE backend_type = 'clearout worker'}),
+		'each has its own');
 	is(value_of($node, q{SELECT status FROM clearout_verify('invalid@example.com')}, 'one'), 'invalid', 'which answers');
 	is(value_of($node, q{SELECT count(*) FROM clearout_results}, 'two'), 0, 'for its own database');
 
@@ -330,6 +334,7 @@ subtest 'several databases' => sub {
 	append_to_file($file, "$own\n");
 	chmod 0600, $file;
 
+	ok(poll_status($node, q{state = 'running'}, $_), "$_ has its worker") foreach qw(postgres one two);
 	my $one = worker_pid($node, 'one');
 	my $two = worker_pid($node, 'two');
 	my $main = worker_pid($node);
@@ -353,13 +358,17 @@ subtest 'several databases' => sub {
 	$node->append_conf('postgresql.conf', 'post_auth_delay = 2');
 	$node->reload;
 	is(value_of($node, 'SHOW post_auth_delay'), '2s', 'workers start slowly now');
-	$session->query_safe('SELECT pg_terminate_backend(worker_pid) FROM clearout_status');
 	ok( do
 		{
 			my $state = '';
-			foreach (1 .. 300)
+			my $end = time + 180;
+
+			# It may have started while we did not look: then once more.
+			while ($state ne 'starting' && time < $end)
 			{
-				last if ($state = $session->query('SELECT state FROM clearout_status')) eq 'starting';
+				$session->query_safe(q{SELECT pg_terminate_backend(worker_pid) FROM clearout_status WHERE state = 'running'})
+				  if $state eq '' || $state eq 'running';
+				$state = $session->query('SELECT state FROM clearout_status');
 				select(undef, undef, undef, 0.01);
 			}
 			$state eq 'starting';
@@ -369,10 +378,12 @@ subtest 'several databases' => sub {
 	is($session->query(q{SELECT status FROM clearout_verify('role@clearout.test')}), 'valid', 'a setting that changes meanwhile: answered');
 	($seen) = map { $_->{charged} } grep { $_->{token} eq $own } @{ $api->stats->{tokens} };
 	is($seen, 2, 'and paid for with the token that is set');
-	$session->query_safe('ALTER DATABASE one RESET clearout.api_token_file');
-	$session->quit;
+	my $mended = worker_pid($node, 'one');
 	$node->append_conf('postgresql.conf', 'post_auth_delay = 0');
 	$node->reload;
+	$session->query_safe('ALTER DATABASE one RESET clearout.api_token_file');
+	$session->quit;
+	ok(poll_status($node, "state = 'running' AND worker_pid <> $mended", 'one'), 'another worker');
 	is(await_state($node, '00000', 'one'), '', 'taken back');
 };
 

@@ -210,9 +210,15 @@ subtest 'waiters who leave' => sub {
 	is($api->calls($email), 1, 'one call');
 
 	# statement_timeout
+	# (On a busy machine a second may not be enough for the call to be made.)
 	$email = fresh();
 	$api->hold(email => $email);
-	is(sqlstate($node, "SET statement_timeout = '1s'; SELECT clearout_verify('$email')"), '57014', 'statement_timeout');
+	foreach my $seconds (1, 10, 60)
+	{
+		$state = sqlstate($node, "SET statement_timeout = '${seconds}s'; SELECT clearout_verify('$email')");
+		last if $api->stats->{held};
+	}
+	is($state, '57014', 'statement_timeout');
 	is($api->release, 1, 'the answer comes');
 	ok(await_stored($email), 'it is stored');
 	is($api->calls($email), 1, 'one call');
@@ -220,12 +226,18 @@ subtest 'waiters who leave' => sub {
 	# its own time limit
 	$email = fresh();
 	$api->hold(email => $email);
-	my $begin = time;
-	my $err = error_of($node, "SELECT clearout_verify('$email', timeout => '1s')");
+	my ($err, $took);
+	foreach my $seconds (1, 10, 60)
+	{
+		my $begin = time;
+		$err = error_of($node, "SELECT clearout_verify('$email', timeout => '${seconds}s')");
+		$took = time - $begin - $seconds;
+		last if $err =~ /stored/;
+	}
 	like($err, qr/ERROR:\s+VC006:/, 'its own time limit');
 	like($err, qr/DETAIL:.*stored/, 'says that the answer will be stored');
-	cmp_ok(time - $begin, '>=', 1, 'not before it is over');
-	cmp_ok(time - $begin, '<', 30, 'and soon after');
+	cmp_ok($took, '>=', 0, 'not before it is over');
+	cmp_ok($took, '<', 30, 'and soon after');
 	is(value_of($node, "SET clearout.wait_timeout = '500ms'; SELECT status || ' ' || source || ' ' || (reason <> '')
 			FROM clearout_verify('$email', on_error => 'unknown')"), 'unknown none true', 'the setting, and a row in place of the error');
 	is(value_of($node, 'SELECT slots_used FROM clearout_status'), 0, 'no slot is left behind');
@@ -298,12 +310,13 @@ subtest 'many ask the same' => sub {
 	# Different addresses in the same time.
 	$email = fresh();
 	my $begin = time;
+	$api->config(latency => 3000);
 	$node->pgbench(
 		'-n -c 50 -j 2 -t 1', 0,
 		[qr{actually processed: 50/50}], [qr/^$/],
 		'50 sessions, 50 addresses',
 		{ different => "SELECT 1 / (status = 'valid')::integer FROM clearout_verify('valid+' || :client_id || '$email');\n" });
-	cmp_ok(time - $begin, '<', 45, 'take no fifty seconds');
+	cmp_ok(time - $begin, '<', 100, 'take no hundred and fifty seconds');
 	cmp_ok($api->stats->{max_in_flight}, '>=', 25, 'since the calls are made side by side');
 	$api->config(latency => 0);
 };
@@ -568,15 +581,18 @@ subtest 'errors' => sub {
 		END $$;
 		CREATE TRIGGER check_customer BEFORE INSERT ON customer FOR EACH ROW EXECUTE FUNCTION check_customer();
 	});
+	my $patient = start_psql($node, "SELECT clearout_verify('$other')");
+	ok($api->wait_for(held => 1), 'a call is on its way');
 	is(value_of($node, "SELECT try('$other', '300ms')"), 'too late', 'caught: too late');
-	is(value_of($node, 'SELECT slots_used FROM clearout_status'), 0, 'the slot is free');
+	is(value_of($node, 'SELECT slots_used FROM clearout_status'), 1, 'the slot is free');
 	$api->release;
+	finish_psql($patient);
 	ok(await_stored($other), 'the answer is stored');
-	is(value_of($node, "SELECT try('$other', '300ms')"), 'valid', 'and given the next time');
+	is(value_of($node, "SELECT try('$other', '60s')"), 'valid', 'and given the next time');
 	is($api->calls($other), 1, 'one call');
 
 	$fault = $api->fault(email => $email, status => 503);
-	is(value_of($node, "SELECT string_agg(try('$email', '10s'), ' ') FROM generate_series(1, 3)"), 'failed failed failed', 'caught: failed');
+	is(value_of($node, "SELECT string_agg(try('$email', '60s'), ' ') FROM generate_series(1, 3)"), 'failed failed failed', 'caught: failed');
 	is($api->calls($email), 5, 'one attempt in one statement');
 	$api->clear($fault);
 

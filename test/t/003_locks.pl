@@ -19,7 +19,7 @@ use Time::HiRes qw(time);
 my $SOON = 25;
 
 my $api = ClearoutSandbox->new(limit => 1_000_000);
-my $node = clearout_node('main', $api, wait_timeout => '30s',
+my $node = clearout_node('main', $api, wait_timeout => '60s',
 	conf => "deadlock_timeout = 100ms\nautovacuum = off\n");
 my $count = 0;
 
@@ -97,7 +97,8 @@ sub held_row
 	is_deeply(\@heard, [ ('valid service 00000') x 10 ], "$what: all are answered");
 	cmp_ok($took, '<', $SOON, "$what: and soon");
 	is(spilled($held), 1, "$what: the answer lies aside");
-	is(row($_), 'valid', "$what: $_ is stored") foreach $others[0], $others[8];
+	# a worker that comes to run too seldom puts neighbours aside as well, for a moment
+	ok(merged($_), "$what: $_ is stored") foreach @others;
 	is(value_of($node, 'SELECT count(*) FROM clearout_spill'), 1, "$what: it alone lies aside");
 	is(value_of($node, 'SELECT spilled, answers_unstored FROM clearout_status'), 't|0', "$what: the status says so");
 	is(soon($held), 'valid stored 00000', "$what: and is given to others");
@@ -294,6 +295,22 @@ subtest 'both tables held' => sub {
 	ok(merged($_), 'both are in the table') foreach $email, $next;
 };
 
+# Neither does it say anything of an answer that one cannot look at it for a while.
+subtest 'what lies aside is locked when it is to be merged' => sub {
+	my $email = fresh();
+
+	is(soon($email), 'valid service 00000', 'a row');
+	my $holder = session("BEGIN; SELECT FROM clearout_results WHERE email = '$email' FOR UPDATE;");
+	is(soon($email, q{max_age => '0'}), 'valid service 00000', 'asked again');
+	is(spilled($email), 1, 'the answer lies aside');
+	my $locker = session('BEGIN; LOCK TABLE clearout_spill;');
+	sleep 4;					# it is tried after one second, and two more
+	$_->query_safe('COMMIT') foreach $locker, $holder;
+	$_->quit foreach $locker, $holder;
+	ok(merged($email), 'it is merged soon after');
+	is($api->calls($email), 2, 'two calls');
+};
+
 subtest 'refused for itself' => sub {
 	my @emails = map { fresh() } 1 .. 9;
 	my $bad = 'catch_all-refused@clearout.test';
@@ -306,9 +323,10 @@ subtest 'refused for itself' => sub {
 	is($api->release, 10, 'answered at once');
 	my @heard = map { join ' ', (finish_psql($_))[ 0, 1 ] } @sessions;
 	is_deeply(\@heard, [ 'catch_all service 00000', ('valid service 00000') x 9 ], 'all are told');
-	is(row($_), 'valid', "$_ is stored") foreach @emails;
-	is(value_of($node, "SELECT status, error ~ 'no_catch_all', raw ->> 'status' FROM clearout_spill WHERE email = '$bad'"),
-		'catch_all|t|catch_all', 'the tenth lies aside, with the reason');
+	ok(merged($_), "$_ is stored") foreach @emails;
+	ok($node->poll_query_until('postgres',
+			"SELECT status, error ~ 'no_catch_all', raw ->> 'status' FROM clearout_spill WHERE email = '$bad'", 'catch_all|t|catch_all'),
+		'the tenth lies aside, with the reason');
 	is(value_of($node, 'SELECT count(*) FROM clearout_spill'), 1, 'alone');
 	is(soon($bad), 'catch_all stored 00000', 'and is given to others');
 	is($api->calls($_), 1, 'one call') foreach $bad, @emails;
@@ -385,7 +403,7 @@ subtest 'settings of the database' => sub {
 		q{lock_timeout = '1ms'}, q{statement_timeout = '1ms'}, q{search_path = 'nowhere'}, q{synchronous_commit = off});
 	my $ask = sub {
 		my ($arguments) = @_;
-		local $ENV{PGOPTIONS} = '-c default_transaction_read_only=off -c statement_timeout=60s -c search_path=public -c lock_timeout=10s';
+		local $ENV{PGOPTIONS} = '-c default_transaction_read_only=off -c statement_timeout=60s -c search_path=public -c lock_timeout=60s';
 		return soon($email, $arguments);
 	};
 	is($ask->(), 'valid service 00000', 'none of them keeps the worker from storing');

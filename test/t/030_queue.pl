@@ -47,7 +47,7 @@ sub waits
 sub drained
 {
 	my ($seconds, $where) = @_;
-	return wait_until($seconds // 30, sub { waits($where) eq '0' });
+	return wait_until($seconds // 120, sub { waits($where) eq '0' });
 }
 
 sub is_stored
@@ -230,7 +230,7 @@ subtest 'many at once' => sub {
 SELECT clearout_enqueue('valid-bench' || :a || '@bench.test');
 INSERT INTO clearout_queue (email, accepts_since) VALUES ('valid-bench' || :b || '@bench.test', now() - interval '1 hour');
 SQL
-	ok(drained(60), 'the queue is empty in the end');
+	ok(drained(180), 'the queue is empty in the end');
 	my $stored = sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE '%@bench.test'});
 	my $stats = $api->address_stats;
 	cmp_ok($stored, '>', 650, 'nearly every address was drawn');
@@ -244,7 +244,7 @@ SELECT clearout_enqueue('valid-order' || (:client_id % 2 * 40 + i * (1 - :client
 SELECT clearout_enqueue(ARRAY(SELECT 'valid-order' || i || '@order.test' FROM generate_series(1, 50) i));
 COMMIT;
 SQL
-	ok(drained(60), 'the queue is empty in the end');
+	ok(drained(180), 'the queue is empty in the end');
 	is(sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE '%@order.test'}), 50, 'all answered');
 	is($api->address_stats->{max}, 1, 'no address was asked twice');
 	$api->config(latency => 0);
@@ -552,6 +552,7 @@ subtest 'standby' => sub {
 	$api->config(latency => 20);
 	sql(q{SELECT clearout_enqueue('valid-promote' || i || '@x.test') FROM generate_series(1, 1000) i});
 	ok(wait_until($SOON, sub { sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'valid-promote%'}) > 100 }), 'a drain is on its way');
+	$node->wait_for_catchup($standby, 'write');
 	$node->stop('immediate');
 	$standby->promote;
 	ok(worker_pid($standby), 'promoted, it has a worker');

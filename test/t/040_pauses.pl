@@ -42,11 +42,14 @@ sub stored
 # Build a wall in the middle of a drain; returns the calls that have met it.
 sub wall
 {
-	my ($name, $word, $sqlstate, $build) = @_;
+	my ($name, $word, $sqlstate, $build, $tries) = @_;
 
+	# Should we be late, the last rows wait for what is built.
+	$api->hold(pattern => "valid-$name-*", after => 700);
 	enqueue($name, $ADDRESSES);
 	ok(wait_until(60, sub { stored($name) >= 100 }), "$name: a drain is under way");
 	$build->();
+	$api->release;
 	ok(poll_status($node, q{state = 'paused'}), "$name: paused") or return;
 	is(status($node, q{paused_services ~ 'verify' AND paused_since BETWEEN now() - interval '1 minute' AND now()}), 't', "$name: the view says which, and since when");
 	like(status($node, 'reason'), $word, "$name: and why");
@@ -58,9 +61,10 @@ sub wall
 	my $email = "valid-caller-$name\@x.test";
 	my $start = time;
 	is(verify($node, $email)->{sqlstate}, $sqlstate, "$name: callers are told");
-	cmp_ok(time - $start, '<', 20, "$name: at once");
-	is($api->calls($email), 0, "$name: without a call");
-	is(verify_calls(), $asked, "$name: nobody else is asked about either");
+	cmp_ok(time - $start, '<', 40, "$name: at once");
+	# where a call tries every now and then whether it is over, it may be this one
+	cmp_ok($api->calls($email), '<=', $tries // 0, "$name: without a call");
+	cmp_ok(verify_calls() - $asked, '<=', $tries // 0, "$name: nobody else is asked about either");
 	return;
 }
 
@@ -81,6 +85,7 @@ sub goes_on
 	return;
 }
 
+away_from_midnight(300);
 ok(worker_pid($node), 'a worker runs');
 is(balance_calls(), 0, 'the balance is not asked for without need');
 
@@ -90,7 +95,7 @@ subtest 'out of credits' => sub {
 	ok(wait_until(60, sub { sql('SELECT confirmed FROM clearout_pauses WHERE service = \'verify\'') eq 't' || balance_calls() > 0 }), 'the balance was asked for');
 	my $refused = $api->stats->{by_status}{402};
 	$api->config(credits => 1_000_000);
-	goes_on('402', 60);
+	goes_on('402', 150);
 	is($api->stats->{by_status}{402}, $refused, 'without another refusal: no call was spent on finding out');
 };
 
@@ -98,20 +103,20 @@ subtest 'daily limit' => sub {
 	wall('1017', qr/code 1017/, 'VC004', sub { $api->config(daily_limit => 0) });
 	is(status($node, q{paused_until = date_trunc('day', now() AT TIME ZONE 'UTC' + interval '1 day') AT TIME ZONE 'UTC'}), 't', 'until the date that the service names');
 	$api->config(daily_limit => undef);
-	goes_on('1017', 60);
+	goes_on('1017', 150);
 };
 
 subtest 'token' => sub {
 	wall('401', qr/401, code 1000/, 'VC002', sub { $api->config(token => $api->token, valid => \0) });
 	is(status($node, 'paused_services'), 'check, domain, find, name, other, reverse, verify', 'for all services');
 	$api->config(token => $api->token, valid => \1);
-	goes_on('401', 60);
+	goes_on('401', 150);
 
 	# What somebody says himself is faster.
 	wall('resume', qr/401/, 'VC002', sub { $api->config(token => $api->token, valid => \0) });
 	$api->config(token => $api->token, valid => \1);
 	is(sql('SELECT clearout_resume()'), 0, 'clearout_resume()');
-	goes_on('resume', 20);
+	goes_on('resume', 150);
 
 	# Rolled back, it says nothing; and neither do other news.
 	$api->config(token => $api->token, valid => \0);
@@ -131,14 +136,14 @@ subtest 'token' => sub {
 # What the balance does not show: one call after another finds out.
 subtest 'a cause that the balance does not show' => sub {
 	my $fault;
-	wall('hidden', qr/1032/, 'VC004', sub { $fault = $api->fault(code => 1032, endpoint => 'verify') });
+	wall('hidden', qr/1032/, 'VC004', sub { $fault = $api->fault(code => 1032, endpoint => 'verify') }, 1);
 	my $asked = verify_calls();
 	my $balance = balance_calls();
 	ok(wait_until(60, sub { verify_calls() > $asked }), 'one call tries');
 	sleep 1;
 	is(verify_calls(), $asked + 1, 'one alone');
 	$api->clear;
-	goes_on('hidden', 90);
+	goes_on('hidden', 150);
 };
 
 # A new worker knows what the old one knew.
@@ -152,11 +157,11 @@ subtest 'another worker' => sub {
 	is(verify($node, 'valid-after-restart@x.test')->{sqlstate}, 'VC003', 'and tells callers so');
 	my $pid = worker_pid($node);
 	sql("SELECT pg_terminate_backend($pid)");
-	ok(defined wait_gone($pid, 30) && worker_pid($node), 'another one');
+	ok(defined wait_gone($pid, 60) && worker_pid($node), 'another one');
 	ok(poll_status($node, q{state = 'paused' AND reason ~ '402'}), 'is paused too');
 	cmp_ok(verify_calls() - $asked, '<=', 2, 'each has found out by one call at most');
 	$api->config(credits => 1_000_000);
-	goes_on('worker', 60);
+	goes_on('worker', 150);
 };
 
 # Interactive alone: whoever comes when it is time to look is not told what is
@@ -167,7 +172,8 @@ subtest 'the first caller after it is over' => sub {
 	$api->config(credits => 0);
 	is(verify($node, 'valid-broke@x.test')->{sqlstate}, 'VC003', 'refused');
 	my $balance;
-	ok(wait_until(60, sub { $balance = balance_calls() }), 'the balance is asked for once');
+	ok(wait_until(60, sub { my $so_far = balance_calls(); sleep 1; $balance = balance_calls(); return $balance == $so_far }),
+		'the balance is asked for once');
 	sleep 6;
 	is(balance_calls(), $balance, 'and not again for nobody');
 	$api->config(credits => 1_000_000);

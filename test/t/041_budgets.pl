@@ -47,13 +47,37 @@ sub stored
 }
 
 sub waits { return sql('SELECT count(*) FROM clearout_queue WHERE failed_at IS NULL') }
-sub drained { return wait_until($_[0] // 30, sub { waits() eq '0' }) }
+sub drained { return wait_until(180, sub { waits() eq '0' }) }
 sub charged { return $api->stats->{charged} }
 
 sub usage
 {
 	my ($what, $where) = @_;
 	return sql("SELECT coalesce(sum($what), 0) FROM clearout_usage" . ($where ? " WHERE $where" : ''));
+}
+
+# So much was charged since, and nothing goes on any more.
+sub is_spent
+{
+	my ($since, $credits, $name, $words) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	wait_until(120, sub { charged() - $since >= $credits });
+	is_still($name);
+	is(charged() - $since, $credits, $words);
+	return;
+}
+
+# So many are stored, in a while.
+sub are_stored
+{
+	my ($word, $count, $words) = @_;
+	my $stored;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	wait_until(120, sub { ($stored = stored($word)) >= $count });
+	is($stored, $count, $words);
+	return;
 }
 
 # Nothing goes on any more.
@@ -71,6 +95,7 @@ sub is_still
 	}), "$name: it comes to a stand");
 }
 
+away_from_midnight(300);
 ok(worker_pid($node), 'a worker runs');
 foreach my $role (qw(alice bob), '"Weird ""role"""')
 {
@@ -143,10 +168,9 @@ subtest 'a role' => sub {
 	sql("SELECT clearout_set_budget('alice', $spent + 50)");
 	is(sql(q{SELECT role || ' ' || credits_per_day || ' ' || (changed_by = current_user) FROM clearout_budgets}), 'alice ' . ($spent + 50) . ' true', 'a budget');
 	enqueue('alice', 'role', 200);
-	is_still('role');
-	is(charged() - $before, 50, 'so much is spent');
-	is(stored('role'), 50, 'and stored');
-	is(usage('credits', q{role = 'alice'}), $spent + 50, 'and counted');
+	is_spent($before, 50, 'role', 'so much is spent');
+	are_stored('role', 50, 'and stored');
+	ok(wait_until(60, sub { usage('credits', q{role = 'alice'}) == $spent + 50 }), 'and counted');
 	is(waits(), 150, 'the rest waits');
 	is(sql(q{SELECT count(*) FROM clearout_queue WHERE attempts > 0 OR next_attempt_at IS NOT NULL}), 0, 'with nothing held against it');
 	is(status($node, 'state'), 'running', 'the worker has not stopped');
@@ -231,14 +255,15 @@ subtest 'a kill' => sub {
 		ok(wait_until(60, sub { stored('kill') >= 100 * $number }), "kill $number: under way");
 		my $pid = worker_pid($node);
 		kill 'KILL', $pid;
-		ok(defined wait_gone($pid, 30), "kill $number: it is gone");
+		ok(defined wait_gone($pid, 60), "kill $number: it is gone");
 		ok(wait_until(60, sub { is_up($node) }), "kill $number: the server is back");
 	}
+	are_stored('kill', 400, 'as much as the budget is answered');
 	is_still('killed');
 	my $spent = charged() - $before;
 	cmp_ok($spent, '>=', 400, 'the budget is spent');
 	cmp_ok($spent, '<=', 400 + 2 * $PARALLEL, 'and at most what was in flight at a kill beyond it');
-	is(usage('credits', q{role = 'alice' AND day = (now() AT TIME ZONE 'UTC')::date}), 400, 'usage says so');
+	ok(wait_until(60, sub { usage('credits', q{role = 'alice' AND day = (now() AT TIME ZONE 'UTC')::date}) == 400 }), 'usage says so');
 	is(stored('kill'), 400, 'as do the answers');
 	note "$spent credits spent of 400, with 2 kills";
 	sql(q{SELECT clearout_set_budget('alice', NULL)});
@@ -264,7 +289,7 @@ subtest 'many rows of a role that has nothing left' => sub {
 	sql(q{SELECT clearout_retry(); SELECT clearout_resume()});
 	$start = time;
 	as('bob', q{SELECT clearout_verify('valid-while-1@x.test')});
-	cmp_ok(time - $start, '<', 15, 'nobody has to wait for that');
+	cmp_ok(time - $start, '<', 45, 'nobody has to wait for that');
 	is(stored('none'), 0, 'none of hers is asked');
 	$start = time;
 	is(status($node, q{oldest_queued = (SELECT min(enqueued_at) FROM clearout_queue)}), 't', 'the status knows the oldest row');
@@ -286,9 +311,8 @@ subtest 'the database' => sub {
 	enqueue('alice', 'db', 100);
 	enqueue('bob', 'db2', 100);
 	ok(poll_status($node, q{state = 'budget used up'}), 'used up');
-	is_still('database');
-	is(charged() - $before, 100, 'so much is spent');
-	is(waits(), 100, 'the rest waits');
+	is_spent($before, 100, 'database', 'so much is spent');
+	ok(wait_until(60, sub { waits() == 100 }), 'the rest waits');
 	is(status($node, q{budget || ' ' || budget_spent || ' ' || budget_left}), '100 100 0', 'the status has the figures');
 	like(status($node, 'reason'), qr/This database has spent 100 of 100 credits today/, 'and says so');
 	my $refused = call_sql($node, q{SELECT clearout_verify('valid-db-0@x.test')});
@@ -312,7 +336,7 @@ subtest 'the database' => sub {
 
 	sql('ALTER DATABASE postgres RESET clearout.daily_budget');
 	ok(drained(60), 'without a budget, the rest is answered');
-	is(status($node, q{state || coalesce(budget::text, '')}), 'running', 'and there is none');
+	ok(poll_status($node, q{state = 'running' AND budget IS NULL}), 'and there is none');
 };
 
 subtest 'the credit floor' => sub {
@@ -326,16 +350,16 @@ subtest 'the credit floor' => sub {
 	ok(poll_status($node, q{state = 'budget used up' AND reason ~ 'about 60 credits left, and clearout.credit_floor is 60'}), 'reached');
 	is_still('floor');
 	is($api->stats->{credits}, 60, 'so much is left');
-	is(stored('floor'), 40, 'the rest was spent');
-	is(status($node, q{credits || ' ' || (credits_at > now() - interval '1 minute')}), '60 true', 'the status knows');
+	are_stored('floor', 40, 'the rest was spent');
+	is(status($node, q{credits || ' ' || (credits_at > now() - interval '10 minutes')}), '60 true', 'the status knows');
 	my $asked = $api->stats->{by_endpoint}{credits} - $balance;
-	cmp_ok($asked, '<=', 10, 'the balance was asked for a few times');
+	cmp_ok($asked, '<=', 20, 'the balance was asked for a few times');
 	is(call_sql($node, q{SELECT clearout_verify('valid-floor-0@x.test')})->{sqlstate}, 'VC010', 'callers are told');
 	is($api->stats->{credits}, 60, 'and cost nothing');
 	$api->config(credits => 200);
 	ok(wait_until(60, sub { stored('floor') == 100 }), 'when there are more, work goes on by itself') or diag status($node, 's::text');
 	is($api->stats->{credits}, 140, 'and nothing was spent beyond that');
-	is(status($node, 'state'), 'running', 'as the status says');
+	ok(poll_status($node, q{state = 'running'}), 'as the status says');
 	note "$asked balance enquiries while 40 credits were spent";
 
 	# Not told, nothing is spent.
