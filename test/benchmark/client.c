@@ -51,10 +51,12 @@ static const char *prefix = "reference";
 static long count = 1000;
 static int	parallel = 64;
 static const char *conninfo = "";
+static long warm_up = 0;		/* answers before time begins to count */
 
 static Call *calls;
 static long started;
 static long finished;
+static double begin;
 static struct curl_slist *headers;
 static char url[128];
 
@@ -177,7 +179,8 @@ collect(CURLM *multi)
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &call);
 		require_answer(call, result);
 		curl_multi_remove_handle(multi, easy);
-		finished++;
+		if (++finished == warm_up)
+			begin = now();
 		if (started < count)
 			start(multi, call);
 	}
@@ -440,10 +443,9 @@ main(int argc, char **argv)
 	int			mode = 0;
 	char		authorization[TOKEN_SIZE + 32];
 	struct rlimit limit;
-	double		begin;
 	int			option;
 
-	while ((option = getopt(argc, argv, "p:t:n:c:a:d:")) != -1)
+	while ((option = getopt(argc, argv, "p:t:n:c:a:d:w:")) != -1)
 	{
 		switch (option)
 		{
@@ -465,6 +467,9 @@ main(int argc, char **argv)
 			case 'd':
 				conninfo = optarg;
 				break;
+			case 'w':
+				warm_up = atol(optarg);
+				break;
 			default:
 				return 2;
 		}
@@ -472,9 +477,9 @@ main(int argc, char **argv)
 	while (modes[mode].name != NULL &&
 		   (optind != argc - 1 || strcmp(argv[optind], modes[mode].name) != 0))
 		mode++;
-	if (modes[mode].name == NULL || count < 1 || parallel < 1)
+	if (modes[mode].name == NULL || count < 1 || parallel < 1 || warm_up >= count)
 	{
-		fprintf(stderr, "Usage: client -p PORT -t TOKEN_FILE [-n COUNT] [-c PARALLEL] [-a PREFIX] [-d CONNINFO] "
+		fprintf(stderr, "Usage: client -p PORT -t TOKEN_FILE [-n COUNT] [-c PARALLEL] [-a PREFIX] [-d CONNINFO] [-w WARM_UP] "
 				"perform|socket|raw|verify\n");
 		return 2;
 	}
@@ -500,6 +505,6 @@ main(int argc, char **argv)
 	begin = now();
 	modes[mode].run();
 	if (modes[mode].run != run_verify)
-		printf("%.1f\n", count / (now() - begin));
+		printf("%.1f\n", (count - warm_up) / (now() - begin));
 	return 0;
 }
