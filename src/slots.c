@@ -182,15 +182,30 @@ co_database_replace_worker(int index)
 		co_reactor_replace(database);
 }
 
-/* Take a slot out of the hands of its worker and give the reply. */
-static void
+/*
+ * Take a slot out of the hands of its worker and give the reply.  Returns who
+ * is to be woken.
+ */
+static PGPROC *
 slot_set_reply(CoSlot *slot, const CoReply *reply)
 {
 	if (slot->state == CO_SLOT_FILLED)
 		dlist_delete(&slot->node);
 	slot->reply = *reply;
 	slot->state = CO_SLOT_ANSWERED;
-	SetLatch(&slot->caller->procLatch);
+	return slot->caller;
+}
+
+/*
+ * Best with the lock released, which the one who is woken wants first of all:
+ * on the same processor he would run at once, and find it taken.  If that
+ * process has ended meanwhile, its successor is woken for nothing.
+ */
+static void
+wake(PGPROC *process)
+{
+	if (process != NULL)
+		SetLatch(&process->procLatch);
 }
 
 void
@@ -217,22 +232,20 @@ co_database_refuse(CoDatabase *database, const char *reason)
 
 		if (slot->database == index &&
 			(slot->state == CO_SLOT_FILLED || slot->state == CO_SLOT_TAKEN))
-			slot_set_reply(slot, &reply);
+			wake(slot_set_reply(slot, &reply));
 	}
 }
 
 void
 co_launcher_wake(void)
 {
-	if (co_shared->launcher != NULL)
-		SetLatch(&co_shared->launcher->procLatch);
+	wake(co_shared->launcher);
 }
 
 void
 co_worker_wake(CoDatabase *database)
 {
-	if (database->worker != NULL)
-		SetLatch(&database->worker->procLatch);
+	wake(database->worker);
 }
 
 int
@@ -369,6 +382,7 @@ co_slot_claim(CoEndpointId endpoint, const char *key,
 	int			index;
 	CoDatabase *database;
 	CoSlot	   *slot;
+	PGPROC	   *server = NULL;
 	char	   *role = GetUserNameFromId(GetUserId(), false);
 
 	memset(reply, 0, sizeof(*reply));
@@ -439,11 +453,12 @@ co_slot_claim(CoEndpointId endpoint, const char *key,
 	ref->generation = slot->generation;
 
 	if (database->state == CO_DATABASE_RUNNING)
-		co_worker_wake(database);
+		server = database->worker;
 	else if (database->state == CO_DATABASE_WANTED)
-		co_launcher_wake();
+		server = co_shared->launcher;
 
 	LWLockRelease(co_shared->lock);
+	wake(server);
 	return true;
 }
 
@@ -661,9 +676,11 @@ void
 co_slot_answer(CoSlotRef ref, const CoReply *reply)
 {
 	CoSlot	   *slot = &co_shared->slot[ref.index];
+	PGPROC	   *caller = NULL;
 
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	if (slot->generation == ref.generation && slot->state == CO_SLOT_TAKEN)
-		slot_set_reply(slot, reply);
+		caller = slot_set_reply(slot, reply);
 	LWLockRelease(co_shared->lock);
+	wake(caller);
 }
