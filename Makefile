@@ -20,7 +20,7 @@ OBJS        = $(PURE_OBJS) \
               src/arguments.o src/ask.o src/bulk.o src/bulk_active.o src/bulk_backlog.o src/bulk_download.o src/bulk_file.o \
               src/bulk_import.o src/bulk_kind.o src/bulk_order.o src/bulk_progress.o src/bulk_rows.o src/bulk_spool.o src/bulk_table.o \
               src/bulk_tend.o src/bulk_upload.o src/import_new.o src/import_people.o src/import_results.o \
-              src/bulk_wait.o src/catalog.o src/clearout.o src/convert.o src/enqueue.o src/error.o \
+              src/bulk_wait.o src/catalog.o src/clearout.o src/convert.o src/defaults.o src/enqueue.o src/error.o \
               src/flight.o src/functions.o src/gate.o src/guc.o src/handlers.o src/hooks.o src/insert.o src/landed.o src/launcher.o \
               src/lookup.o src/makeway.o src/outbox.o src/outdated.o src/queue.o src/reactor.o \
               src/reactor_start.o src/remove.o src/session.o src/slots.o src/spending.o \

@@ -8,8 +8,8 @@
  * for all rows of a group, and uses the executor's own routine for one row,
  * with whatever CHECK constraints and indexes the table's owner has added.
  *
- * Of many rows, those of a page are written together, with one record in the
- * write-ahead log, as COPY does it.
+ * Rows are gathered, so that those of a page are written together, with one
+ * record in the write-ahead log, as COPY does it.
  *
  * It runs as that owner, as a statement would (see co_execute()).
  *-------------------------------------------------------------------------
@@ -21,11 +21,11 @@
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "compat.h"
+#include "defaults.h"
 #include "insert.h"
 
 /* Rows that are written together. */
@@ -36,12 +36,13 @@ struct CoInserter
 	Relation	table;
 	EState	   *estate;
 	ResultRelInfo *result;
-	TupleTableSlot *slot;
-	TupleDesc	descriptor;		/* for co_insert_new_rows(); its slots ... */
-	TupleTableSlot *group[GROUP];
-	int			slots;			/* ... made so far */
+	TupleDesc	descriptor;		/* of the slots */
+	TupleTableSlot *group[GROUP];	/* rows that are not written yet */
+	int			waiting;		/* so many */
+	int			slots;			/* made so far */
 	int			count;			/* columns that the caller fills */
-	ExprState **fill;			/* by column: its default; NULL: null */
+	ExprState **fill;			/* by column: its default; NULL: null, or what
+								 * the caller says */
 };
 
 /* Whose code an index or a constraint may run. */
@@ -82,8 +83,8 @@ is_plain(Relation table, const Oid *types, int count)
 	{
 		Form_pg_attribute column = TupleDescAttr(row, i);
 
-		if (i < count && (column->attisdropped || column->atttypid != types[i] ||
-						  column->atttypmod != -1))
+		if (i < count && OidIsValid(types[i]) &&
+			(column->attisdropped || column->atttypid != types[i] || column->atttypmod != -1))
 			return false;
 		if (!column->attisdropped &&
 			(column->attgenerated != '\0' || getBaseType(column->atttypid) != column->atttypid))
@@ -98,6 +99,7 @@ co_insert_begin(Oid table_id, const Oid *types, int count)
 	CoInserter *inserter;
 	Relation	table = table_open(table_id, NoLock);
 	Identity	before;
+	Expr	  **defaults;
 
 	if (!is_plain(table, types, count))
 	{
@@ -113,22 +115,26 @@ co_insert_begin(Oid table_id, const Oid *types, int count)
 	InitResultRelInfo(inserter->result, table, 0, NULL, 0);
 	/* speculative: as ON CONFLICT needs it, to be told of a conflict */
 	ExecOpenIndices(inserter->result, true);
-	inserter->slot = table_slot_create(table, NULL);
+	/* a copy is not counted: hundreds of references make each look-up of
+	 * another one slow */
+	inserter->descriptor = CreateTupleDescCopy(RelationGetDescr(table));
+	defaults = co_defaults(table);
 	inserter->fill = palloc0(RelationGetNumberOfAttributes(table) * sizeof(ExprState *));
-	for (int i = count; i < RelationGetNumberOfAttributes(table); i++)
+	for (int i = 0; i < RelationGetNumberOfAttributes(table); i++)
 	{
-		Expr	   *value = NULL;
-
-		if (!TupleDescAttr(RelationGetDescr(table), i)->attisdropped)
-			value = (Expr *) build_column_default(table, i + 1);
-		if (value != NULL)
-			inserter->fill[i] = ExecPrepareExpr(value, inserter->estate);
+		if ((i >= count || !OidIsValid(types[i])) && defaults[i] != NULL)
+			inserter->fill[i] = ExecPrepareExpr(defaults[i], inserter->estate);
 	}
 	SetUserIdAndSecContext(before.user, before.context);
 	return inserter;
 }
 
-/* A row for the table from what the caller fills; lives in the current context. */
+/* ---------- rows ---------- */
+
+/*
+ * A row for the table from what the caller fills (nulls: 'n' is null, as SPI
+ * has it; or isnull); lives in the current context.
+ */
 static void
 fill_slot(CoInserter *inserter, TupleTableSlot *slot, const Datum *values,
 		  const char *nulls, const bool *isnull)
@@ -138,110 +144,111 @@ fill_slot(CoInserter *inserter, TupleTableSlot *slot, const Datum *values,
 	{
 		slot->tts_values[i] = (Datum) 0;
 		slot->tts_isnull[i] = true;
-		if (i < inserter->count && (nulls ? nulls[i] != 'n' : !isnull[i]))
+		if (inserter->fill[i] != NULL)
+			slot->tts_values[i] = ExecEvalExprSwitchContext(inserter->fill[i],
+															GetPerTupleExprContext(inserter->estate),
+															&slot->tts_isnull[i]);
+		else if (i < inserter->count && (nulls ? nulls[i] != 'n' : !isnull[i]))
 		{
 			slot->tts_values[i] = values[i];
 			slot->tts_isnull[i] = false;
 		}
-		else if (inserter->fill[i] != NULL)
-			slot->tts_values[i] = ExecEvalExprSwitchContext(inserter->fill[i],
-															GetPerTupleExprContext(inserter->estate),
-															&slot->tts_isnull[i]);
 	}
 	ExecStoreVirtualTuple(slot);
 }
 
-bool
-co_insert_row(CoInserter *inserter, const Datum *values, const char *nulls)
-{
-	EState	   *estate = inserter->estate;
-	TupleTableSlot *slot = inserter->slot;
-	Identity	before = become_owner(inserter->table);
-	bool		is_new;
-
-	fill_slot(inserter, slot, values, nulls, NULL);
-	is_new = co_check_indexes(inserter->result, slot, estate);
-	if (is_new)
-		ExecSimpleRelationInsert(inserter->result, estate, slot);
-	ExecClearTuple(slot);
-	ResetPerTupleExprContext(estate);
-	SetUserIdAndSecContext(before.user, before.context);
-	return is_new;
-}
-
-/* ---------- many ---------- */
-
+/* Write what is gathered, as the owner. */
 static void
-write_group(CoInserter *inserter, int count)
+write_group(CoInserter *inserter)
 {
 	EState	   *estate = inserter->estate;
+	CommandId	command = GetCurrentCommandId(true);
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 
-	if (count == 1)
-		table_tuple_insert(inserter->table, inserter->group[0], GetCurrentCommandId(true), 0, NULL);
-	else if (count > 1)
-		table_multi_insert(inserter->table, inserter->group, count, GetCurrentCommandId(true), 0, NULL);
+	if (inserter->waiting == 1)
+		table_tuple_insert(inserter->table, inserter->group[0], command, 0, NULL);
+	else if (inserter->waiting > 1)
+		table_multi_insert(inserter->table, inserter->group, inserter->waiting, command, 0, NULL);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(estate);
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < inserter->waiting; i++)
 	{
 		co_insert_index_entries(inserter->result, inserter->group[i], estate);
 		ExecClearTuple(inserter->group[i]);
 		ResetPerTupleExprContext(estate);
 	}
+	inserter->waiting = 0;
+}
+
+/* Gather one row, as the owner. */
+static bool
+add(CoInserter *inserter, const Datum *values, const char *nulls, const bool *isnull)
+{
+	EState	   *estate = inserter->estate;
+	ResultRelInfo *result = inserter->result;
+	TupleTableSlot *slot;
+	bool		is_new;
+
+	if (inserter->waiting == GROUP)
+		write_group(inserter);
+	if (inserter->waiting == inserter->slots)
+		inserter->group[inserter->slots++] =
+			MakeSingleTupleTableSlot(inserter->descriptor, table_slot_callbacks(inserter->table));
+	slot = inserter->group[inserter->waiting];
+	fill_slot(inserter, slot, values, nulls, isnull);
+	is_new = co_check_indexes(result, slot, estate);
+	if (is_new)
+	{
+		/* defaults are in a context that does not last */
+		ExecMaterializeSlot(slot);
+		if (RelationGetDescr(inserter->table)->constr != NULL)
+			ExecConstraints(result, slot, estate);
+		if (inserter->table->rd_rel->relispartition)
+			ExecPartitionCheck(result, slot, estate, true);
+		inserter->waiting++;
+	}
+	else
+		ExecClearTuple(slot);
+	ResetPerTupleExprContext(estate);
+	return is_new;
+}
+
+bool
+co_insert_add(CoInserter *inserter, const Datum *values, const char *nulls)
+{
+	Identity	before = become_owner(inserter->table);
+	bool		is_new = add(inserter, values, nulls, NULL);
+
+	SetUserIdAndSecContext(before.user, before.context);
+	return is_new;
+}
+
+void
+co_insert_write(CoInserter *inserter)
+{
+	Identity	before = become_owner(inserter->table);
+
+	write_group(inserter);
+	SetUserIdAndSecContext(before.user, before.context);
 }
 
 void
 co_insert_new_rows(CoInserter *inserter, Datum *const *values, bool *const *isnull,
 				   int count, bool *is_new)
 {
-	EState	   *estate = inserter->estate;
-	ResultRelInfo *result = inserter->result;
 	Identity	before = become_owner(inserter->table);
-	int			waiting = 0;
 
-	/* a copy is not counted: hundreds of references make each look-up of
-	 * another one slow */
-	if (inserter->descriptor == NULL)
-		inserter->descriptor = CreateTupleDescCopy(RelationGetDescr(inserter->table));
 	for (int i = 0; i < count; i++)
-	{
-		TupleTableSlot *slot;
-
-		if (waiting == inserter->slots)
-			inserter->group[inserter->slots++] =
-				MakeSingleTupleTableSlot(inserter->descriptor, table_slot_callbacks(inserter->table));
-		slot = inserter->group[waiting];
-		fill_slot(inserter, slot, values[i], NULL, isnull[i]);
-		is_new[i] = co_check_indexes(result, slot, estate);
-		if (is_new[i])
-		{
-			/* defaults are in a context that does not last */
-			ExecMaterializeSlot(slot);
-			if (RelationGetDescr(inserter->table)->constr != NULL)
-				ExecConstraints(result, slot, estate);
-			if (inserter->table->rd_rel->relispartition)
-				ExecPartitionCheck(result, slot, estate, true);
-			waiting++;
-		}
-		else
-			ExecClearTuple(slot);
-		ResetPerTupleExprContext(estate);
-		if (waiting == GROUP)
-		{
-			write_group(inserter, waiting);
-			waiting = 0;
-		}
-	}
-	write_group(inserter, waiting);
+		is_new[i] = add(inserter, values[i], NULL, isnull[i]);
+	write_group(inserter);
 	SetUserIdAndSecContext(before.user, before.context);
 }
 
 void
 co_insert_end(CoInserter *inserter)
 {
+	Assert(inserter->waiting == 0);
 	ExecCloseIndices(inserter->result);
-	ExecDropSingleTupleTableSlot(inserter->slot);
 	for (int i = 0; i < inserter->slots; i++)
 		ExecDropSingleTupleTableSlot(inserter->group[i]);
 	FreeExecutorState(inserter->estate);

@@ -12,25 +12,26 @@ typedef struct CoInserter CoInserter;
 
 /*
  * Ready to insert rows whose first columns are of these types; the others get
- * their defaults.  The caller has locked the table.  NULL if INSERT would do
- * more than we do (triggers that may fire, rules, row security, generated
- * columns, ...), so that it takes an INSERT.
+ * their defaults, and so do those whose type is InvalidOid here.  The caller
+ * has locked the table.  NULL if INSERT would do more than we do (triggers that
+ * may fire, rules, row security, generated columns, ...), so that it takes an
+ * INSERT.
  */
 extern CoInserter *co_insert_begin(Oid table, const Oid *types, int count);
 
 /*
- * Insert one row.  False: a unique index has such a row already, and nothing
- * was done.  Throws what INSERT throws.
+ * Add a row; it is written along with others, at co_insert_write() at the
+ * latest.  False: a unique index has such a row already, and nothing was done.
+ *
+ * Nothing else may be written to the table while rows wait for that, and no
+ * two of them may have the same key.  Somebody may come between the look into
+ * the index and the insert; then this throws a unique violation, and the
+ * caller has to do something else.  Throws what INSERT throws.
  */
-extern bool co_insert_row(CoInserter *inserter, const Datum *values,
-						  const char *nulls);
+extern bool co_insert_add(CoInserter *inserter, const Datum *values, const char *nulls);
+extern void co_insert_write(CoInserter *inserter);
 
-/*
- * Insert those of some rows that no unique index has, many at a time: is_new
- * says of each whether it was one.  No two of them may have the same key.
- * Somebody may come between the look into the index and the insert; then this
- * throws a unique violation, and the caller has to do something else.
- */
+/* The same for many rows at a time: is_new says of each whether it was one. */
 extern void co_insert_new_rows(CoInserter *inserter, Datum *const *values,
 							   bool *const *isnull, int count, bool *is_new);
 

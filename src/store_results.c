@@ -214,6 +214,13 @@ require_results(const CoCatalog *catalog)
 				 errmsg("table \"clearout_results\" is locked")));
 }
 
+/*
+ * Those that are new are gathered and written together.  But keys are written
+ * in their order: before a row is replaced, what was gathered goes first.
+ *
+ * again: somebody else is putting such a row in, with which only the statement
+ * copes.
+ */
 static void
 write_answers(CoCatalog *catalog, CoAnswer **answers, int count, bool again)
 {
@@ -222,18 +229,23 @@ write_answers(CoCatalog *catalog, CoAnswer **answers, int count, bool again)
 	Datum	   *stored = palloc(Max(count, 1) * sizeof(Datum));
 	CoInserter *inserter = NULL;
 
-	/* Only the statement copes with a row that somebody else is putting in. */
 	if (!again)
 		inserter = co_insert_begin(catalog->results, co_column_types, CO_WRITTEN_COLUMNS);
 	for (int i = 0; i < count; i++)
 	{
 		answer_to_parameters(answers[i], values, nulls);
-		if (inserter == NULL || !co_insert_row(inserter, values, nulls))
-			write_row(catalog, values, nulls);
 		stored[i] = values[CO_COL_EMAIL];
+		if (inserter != NULL && co_insert_add(inserter, values, nulls))
+			continue;
+		if (inserter != NULL)
+			co_insert_write(inserter);
+		write_row(catalog, values, nulls);
 	}
 	if (inserter != NULL)
+	{
+		co_insert_write(inserter);
 		co_insert_end(inserter);
+	}
 	co_outbox_put(catalog, stored, count);
 }
 

@@ -21,6 +21,7 @@
 
 #include "clock.h"
 #include "guc.h"
+#include "insert.h"
 #include "queue.h"
 #include "usage.h"
 
@@ -149,14 +150,23 @@ co_usage_correct(int32 day, CoService service, const char *role, int credits)
 #define COUNTER_COLUMNS \
 	"calls, valid, invalid, catch_all, unknown, other, faults, credits"
 
-static const Oid put_types[] = {
-	DATEOID, TEXTOID, NAMEOID, INT8OID,
+/* A row as it is written; it gets its number, the second column, by default. */
+#define PART_COLUMNS 13
+
+static const Oid part_types[PART_COLUMNS] = {
+	DATEOID, InvalidOid, TEXTOID, NAMEOID, INT8OID,
+	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID
+};
+
+/* Where it takes a statement. */
+static const Oid put_types[PART_COLUMNS] = {
+	DATEOID, INT8OID, TEXTOID, NAMEOID, INT8OID,
 	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID
 };
 static CoStatement put_part =
 {CO_TABLE_USAGE, "INSERT INTO %s.clearout_usage_parts (day, service, role, origin, " COUNTER_COLUMNS ")"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-12, put_types, NULL, ""};
+	" VALUES ($1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+PART_COLUMNS, put_types, NULL, ""};
 
 static const Oid day_types[] = {DATEOID, INT8OID};
 static CoStatement add_up =
@@ -186,25 +196,36 @@ write_entries(CoCatalog *catalog)
 {
 	HASH_SEQ_STATUS scan;
 	Entry	   *entry;
+	CoInserter *inserter;
 
 	written = 0;
 	left_out = entries == NULL || hash_get_num_entries(entries) == 0 ||
 		!ConditionalLockRelationOid(catalog->usage, RowExclusiveLock);
 	if (left_out)
 		return;
+	inserter = co_insert_begin(catalog->usage, part_types, PART_COLUMNS);
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		Datum		values[12];
+		Datum		values[PART_COLUMNS] = {0};
 
 		values[0] = DateADTGetDatum(entry->key.day);
-		values[1] = CStringGetTextDatum(co_service_name(entry->key.service));
-		values[2] = role_datum(entry->key.role);
-		values[3] = Int64GetDatum(co_queue_origin());
+		values[2] = CStringGetTextDatum(co_service_name(entry->key.service));
+		values[3] = role_datum(entry->key.role);
+		values[4] = Int64GetDatum(co_queue_origin());
 		for (int i = 0; i < COUNTERS; i++)
-			values[4 + i] = Int64GetDatum(entry->count[i]);
-		(void) co_execute(catalog, &put_part, values, "            ");
+			values[5 + i] = Int64GetDatum(entry->count[i]);
 		written++;
+		if (inserter != NULL && co_insert_add(inserter, values, "             "))
+			continue;
+		if (inserter != NULL)
+			co_insert_write(inserter);
+		(void) co_execute(catalog, &put_part, values, "             ");
+	}
+	if (inserter != NULL)
+	{
+		co_insert_write(inserter);
+		co_insert_end(inserter);
 	}
 }
 
