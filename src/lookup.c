@@ -278,6 +278,8 @@ look_for(Look *look, text *key, const CoFreshness *accepts, CoRow *best)
 static bool
 has_fresh(Look *look, text *key, const CoFreshness *accepts)
 {
+	if (look->table == NULL)
+		return false;
 	for (bool more = co_walk_to(&look->walk, key); more; more = co_walk_on(&look->walk, key))
 	{
 		TupleTableSlot *slot = look->walk.slot;
@@ -324,31 +326,81 @@ co_lookup(const CoCatalog *catalog, const char *key,
 	return found != FOUND_NOTHING;
 }
 
+/* ---------- many ---------- */
+
+#define LOOKER_TABLES 2
+
+struct CoLooker
+{
+	Look		look[LOOKER_TABLES];
+	Oid			held[LOOKER_TABLES];	/* InvalidOid: no lock */
+	bool		blind;
+};
+
+CoLooker *
+co_looker_begin(const CoCatalog *catalog, bool in_order)
+{
+	const Oid	tables[LOOKER_TABLES] = {catalog->results, catalog->spill};
+	CoLooker   *looker = palloc0(sizeof(CoLooker));
+
+	for (int i = 0; i < LOOKER_TABLES; i++)
+	{
+		if (!OidIsValid(tables[i]))
+			continue;			/* an older extension has no such table */
+		if (!ConditionalLockRelationOid(tables[i], AccessShareLock))
+		{
+			looker->blind = true;
+			continue;
+		}
+		looker->held[i] = tables[i];
+		begin_look(&looker->look[i], tables[i], true, in_order, &looker->blind);
+	}
+	return looker;
+}
+
+bool
+co_looker_finds(CoLooker *looker, text *key, const CoFreshness *accepts)
+{
+	for (int i = 0; i < LOOKER_TABLES; i++)
+	{
+		if (has_fresh(&looker->look[i], key, accepts))
+			return true;
+	}
+	return false;
+}
+
+bool
+co_looker_is_blind(const CoLooker *looker)
+{
+	return looker->blind;
+}
+
+void
+co_looker_end(CoLooker *looker)
+{
+	for (int i = 0; i < LOOKER_TABLES; i++)
+	{
+		end_look(&looker->look[i]);
+		if (OidIsValid(looker->held[i]))
+			UnlockRelationOid(looker->held[i], AccessShareLock);
+	}
+	pfree(looker);
+}
+
 void
 co_lookup_remove_fresh(const CoCatalog *catalog, CoKeys *keys, const CoFreshness *accepts)
 {
-	const Oid	tables[] = {catalog->results, catalog->spill};
+	CoLooker   *looker = co_looker_begin(catalog, true);
+	int			left = 0;
 
-	for (int i = 0; i < lengthof(tables); i++)
+	for (int k = 0; k < keys->count; k++)
 	{
-		Look		look;
-		bool		locked = false;
-		int			left = 0;
-
-		if (!OidIsValid(tables[i]) || !ConditionalLockRelationOid(tables[i], AccessShareLock))
-			continue;
-		begin_look(&look, tables[i], true, true, &locked);
-		for (int k = 0; look.table != NULL && k < keys->count; k++)
-		{
-			if (!has_fresh(&look, keys->key[k].text, accepts))
-				keys->key[left++] = keys->key[k];
-			CHECK_FOR_INTERRUPTS();
-		}
-		if (look.table != NULL)
-			keys->count = left;
-		end_look(&look);
-		UnlockRelationOid(tables[i], AccessShareLock);
+		if (!co_looker_finds(looker, keys->key[k].text, accepts))
+			keys->key[left++] = keys->key[k];
+		CHECK_FOR_INTERRUPTS();
 	}
+	keys->count = left;
+	co_looker_end(looker);
 }
 
 void

@@ -26,6 +26,19 @@ extern bool co_lookup(const CoCatalog *catalog, const char *key,
 							bool *locked);
 
 /*
+ * Look for one key after the other: is an answer stored that is fresh by
+ * "accepts"?  in_order: they come in their order, each of them once, and
+ * neighbours are read together.  Reads what was committed at the begin.  A
+ * table that is locked against readers is passed over; co_looker_is_blind()
+ * tells.  The locks are held until the end.
+ */
+typedef struct CoLooker CoLooker;
+extern CoLooker *co_looker_begin(const CoCatalog *catalog, bool in_order);
+extern bool co_looker_finds(CoLooker *looker, text *key, const CoFreshness *accepts);
+extern bool co_looker_is_blind(const CoLooker *looker);
+extern void co_looker_end(CoLooker *looker);
+
+/*
  * Leave only those of the keys, which are sorted, for which no fresh answer is
  * stored.  A table that is locked against readers is passed over.
  */

@@ -556,22 +556,27 @@ typedef struct Answered
 
 /* Is an answer stored that will do? */
 static bool
-is_answered(const CoCatalog *catalog, CoFlight *flight, const CoFreshness *accepts,
-			bool *locked)
+is_answered(const CoCatalog *catalog, CoLooker *looker, CoFlight *flight,
+			const CoFreshness *accepts, bool *locked)
 {
-	CoRow		row;
 	CoStored	stored;
+	text	   *key;
+	bool		found;
 
-	if (co_endpoints[flight->endpoint].kind == CO_KIND_VERIFY)
-		return co_lookup(catalog, co_flight_key(flight), accepts, &row, locked);
-	return co_stored_find(catalog, flight->endpoint, co_flight_key(flight),
-						  accepts->verdict, &stored, locked);
+	if (co_endpoints[flight->endpoint].kind != CO_KIND_VERIFY)
+		return co_stored_find(catalog, flight->endpoint, co_flight_key(flight),
+							  accepts->verdict, &stored, locked);
+	key = co_key_text(co_flight_key(flight));
+	found = co_looker_finds(looker, key, accepts);
+	pfree(key);
+	*locked = co_looker_is_blind(looker);
+	return found;
 }
 
 /* searches_locked: it is not known whether the service seeks on for it. */
 static void
-look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered,
-			   bool searches_locked)
+look_up_flight(const CoCatalog *catalog, CoLooker *looker, CoFlight *flight,
+			   Answered *answered, bool searches_locked)
 {
 	char	   *key = co_flight_key(flight);
 	bool		open = false;
@@ -585,7 +590,7 @@ look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered,
 		CoReply		reply = {0};
 
 		reply.stored = true;
-		if (is_answered(catalog, flight, &waiter->accepts, &one_locked))
+		if (is_answered(catalog, looker, flight, &waiter->accepts, &one_locked))
 			co_slot_answer(waiter->slot, &reply);
 		else
 			open = true;
@@ -598,7 +603,7 @@ look_up_flight(const CoCatalog *catalog, CoFlight *flight, Answered *answered,
 	{
 		CoFreshness accepts = accepted_by_row(&flight->row[i]);
 
-		if (!is_answered(catalog, flight, &accepts, &one_locked))
+		if (!is_answered(catalog, looker, flight, &accepts, &one_locked))
 		{
 			flight->row[left++] = flight->row[i];
 			locked |= one_locked;
@@ -659,15 +664,18 @@ look_up_new(void)
 	PG_TRY();
 	{
 		CoCatalog	catalog;
+		CoLooker   *looker;
 
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (!co_catalog_of_extension(&catalog))
 			ereport(ERROR, (errmsg("the extension is not installed in this database")));
 
+		looker = co_looker_begin(&catalog, false);
 		dlist_foreach_modify(iter, co_flights(CO_FLIGHT_NEW))
-			look_up_flight(&catalog, dlist_container(CoFlight, node, iter.cur), &answered,
+			look_up_flight(&catalog, looker, dlist_container(CoFlight, node, iter.cur), &answered,
 						   searches_locked);
+		co_looker_end(looker);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}

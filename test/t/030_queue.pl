@@ -521,6 +521,34 @@ subtest 'hostile search_path' => sub {
 		CREATE TRIGGER t BEFORE INSERT ON public.clearout_queue FOR EACH ROW EXECUTE FUNCTION evil.t()}), '42501', 'no trigger on the queue');
 };
 
+# Whether an answer is stored already, they are looked up together.
+subtest 'looked for together' => sub {
+	my $put = sub {
+		my ($from, $to, $accepts) = @_;
+		sql("INSERT INTO clearout_queue (email, accepts_since) SELECT 'valid-lot' || i || '\@x.test', $accepts
+			FROM generate_series($from, $to) AS i ORDER BY md5(i::text)");
+	};
+	my $asked = sub {
+		my ($from, $to) = @_;
+		return join ' ', sort { $a <=> $b } keys %{ { map { $_ => 1 } map { $api->calls("valid-lot$_\@x.test") } $from .. $to } };
+	};
+
+	$put->(1, 60, "'-infinity'");
+	ok(drained($SOON), 'the first are answered');
+	sql('SELECT clearout_pause()');
+	$put->(31, 60, 'clock_timestamp()');
+	$put->(1, 30, "'-infinity'");
+	$put->(61, 90, 'clock_timestamp()');
+	$put->(91, 120, "'-infinity'");
+	$put->(91, 95, "'-infinity'");
+	sql('SELECT clearout_resume()');
+	ok(drained($SOON), 'and what comes then');
+	is($asked->(1, 30), 1, 'what was answered is not asked again');
+	is($asked->(31, 60), 2, 'unless a fresher answer is wanted');
+	is($asked->(61, 120), 1, 'what is new is asked once');
+	is(sql("SELECT count(*) FROM clearout_results WHERE email LIKE 'valid-lot%'"), 120, 'all are stored');
+};
+
 # Rows are written without a statement, but as one would write them.
 subtest 'columns of the owner' => sub {
 	sql(q{ALTER TABLE clearout_results ADD note text DEFAULT 'first'});
