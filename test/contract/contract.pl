@@ -141,7 +141,7 @@ sub run_row
 sub missed
 {
 	my ($row, $before) = @_;
-	my $end = time + 30;
+	my $end = time + 120;
 	my @missed;
 
 	while (1)

@@ -217,9 +217,9 @@ subtest 'token file' => sub {
 	like($err, qr/DETAIL:.*HTTP 401.*1000/, 'with what the service said');
 	like($err, qr/HINT:.*api_token_file/, 'and what to do');
 	ok(poll_status($node, q{state = 'paused' AND reason ~ '401'}), 'the status says that calls are refused');
-	$calls = $api->total_calls;
+	$calls = $api->stats->{by_endpoint}{verify};
 	is(sqlstate($node, $verify), 'VC002', 'the next is told at once');
-	is($api->total_calls, $calls, 'without a call');
+	is($api->stats->{by_endpoint}{verify}, $calls, 'without a call');
 	$write->("$token\n");
 	is(await_state($node, '00000'), '', 'put right, it works without a reload');
 	ok(poll_status($node, q{state = 'running' AND reason IS NULL}), 'and the status is content');

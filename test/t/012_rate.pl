@@ -33,9 +33,23 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "max_connections = 150\nlog_statement = none\n");
 
+# A machine that stands still for seconds loses a window, whatever we do: so each
+# has some tries to show that it uses them, and none in which it may exceed one.
 sub check
 {
 	my ($name, $sessions, $share, %settings) = @_;
+
+	foreach my $last (0, 0, 1)
+	{
+		return if check_once($last, $name, $sessions, $share, %settings);
+		note "$name: once more";
+	}
+	return;
+}
+
+sub check_once
+{
+	my ($last_try, $name, $sessions, $share, %settings) = @_;
 	my $api = ClearoutSandbox->new(limit => $LIMIT, window_ms => $WINDOW, %settings);
 
 	$node->append_conf('postgresql.conf', $api->conf);
@@ -69,8 +83,10 @@ sub check
 		$left -= $windows[ $last++ ]{counted};
 	}
 	my @full = @windows[ $LEARNING .. $last - 1 ];
+	$node->stop;
+	return 0 if @full < 6 && !$last_try;
 	cmp_ok(scalar @full, '>=', 6, "$name: full windows");
-	cmp_ok(min(map { $_->{counted} } @full), '>=', $share * $LIMIT, "$name: each used to $share");
+	my $least = min(map { $_->{counted} } @full);
 
 	# A window that begins with a call does not tell when the one before had
 	# ended: the seconds of x-ratelimit-reset leave that open by one.
@@ -78,9 +94,11 @@ sub check
 	my $lost = ($settings{window_start} || '') eq 'aligned' ? 0 : 1.1;
 	my $rate = sum(map { $_->{counted} } @full) / ($seconds * 1000 / $WINDOW * $LIMIT);
 	note sprintf('%s: %.1f %% of what the windows allowed end to end', $name, 100 * $rate);
-	cmp_ok($rate, '>=', $share * $WINDOW / ($WINDOW + 1000 * $lost), "$name: and no long pause between them");
-	$node->stop;
-	return;
+	my $least_rate = $share * $WINDOW / ($WINDOW + 1000 * $lost);
+	return 0 if ($least < $share * $LIMIT || $rate < $least_rate) && !$last_try;
+	cmp_ok($least, '>=', $share * $LIMIT, "$name: each used to $share");
+	cmp_ok($rate, '>=', $least_rate, "$name: and no long pause between them");
+	return 1;
 }
 
 foreach my $start (qw(first_call aligned))

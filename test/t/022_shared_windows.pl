@@ -110,11 +110,30 @@ sub stop_other
 	return split / /, slurp_file($other->{file});
 }
 
-subtest 'ten databases, two tokens' => sub {
+# A machine that stands still for seconds loses a window, whatever we do: so each
+# part has some tries to show that windows are used.
+sub part
+{
+	my ($name, $code) = @_;
+	my $shown = 0;
+
+	foreach my $last (0, 0, 1)
+	{
+		subtest $name => sub { $shown = $code->($last) };
+		last if $shown;
+		note "$name: once more";
+	}
+	return;
+}
+
+my $servers = 0;
+
+part('ten databases, two tokens' => sub {
+	my ($last) = @_;
 	my ($limit, $window, $seconds) = (100, 2000, 20);
 	my $api = ClearoutSandbox->new(
 		token => \@tokens, limit => $limit, window_ms => $window, window_start => 'aligned', latency => '20..120', credits => 1000000);
-	my $node = clearout_node('ten', $api, max_attempts => 1, conf => "log_statement = none\n");
+	my $node = clearout_node('ten' . $servers++, $api, max_attempts => 1, conf => "log_statement = none\n");
 	my @databases = map { "db$_" } 0 .. 9;
 	my $file = PostgreSQL::Test::Utils::tempdir() . '/second';
 
@@ -139,6 +158,7 @@ subtest 'ten databases, two tokens' => sub {
 
 	my $stats = $api->stats;
 	my $addresses = $api->address_stats;
+	my $used = 1;
 	is($stats->{rate_limited}, 0, 'no 429');
 	is("$addresses->{asked} $addresses->{max}", sum(map { $_ // 0 } @done) . ' 1', 'each address by one call');
 	is(sum(map { value_of($node, 'SELECT count(*) FROM clearout_results', $_) } @databases), $addresses->{answered}, 'each answer is stored');
@@ -149,8 +169,10 @@ subtest 'ten databases, two tokens' => sub {
 		my @own = @done[ grep { $_ % 2 == $i } 0 .. 9 ];
 
 		note "token $i: @{[ shares(@windows) ]}";
+		cmp_ok(max(0, @counted), '<=', $limit, "token $i: its five databases keep to one limit");
+		$used &&= @windows >= 6 && sum(@counted) >= 0.97 * $limit * @counted && min(@own) >= 0.3 * max(@own);
+		next unless $used || $last;
 		cmp_ok(scalar @windows, '>=', 6, "token $i: full windows");
-		cmp_ok(max(@counted), '<=', $limit, "token $i: its five databases keep to one limit");
 		cmp_ok(sum(@counted), '>=', 0.97 * $limit * @counted, "token $i: and use it");
 		cmp_ok(min(@own), '>=', 0.3 * max(@own), "token $i: none of them is left behind");
 	}
@@ -162,6 +184,12 @@ subtest 'ten databases, two tokens' => sub {
 	{
 		$together += $window->{counted} + $_->{counted} foreach grep { $_->{start_ms} == $window->{start_ms} } @$second;
 	}
+	$used &&= $together > 1.8 * $limit * @$first;
+	if (!$used && !$last)
+	{
+		$node->stop;
+		return 0;
+	}
 	cmp_ok($together / @$first, '>', 1.8 * $limit, 'different tokens are not limited by each other');
 
 	# A database that changes its token changes its window.
@@ -172,15 +200,17 @@ subtest 'ten databases, two tokens' => sub {
 		'another token file');
 	cmp_ok($charged->($tokens[1]) + $charged->($tokens[0]) - $before[0] - $before[1], '==', 1, 'one call');
 	$node->stop;
-};
+	return 1;
+});
 
 foreach my $start (qw(aligned first_call))
 {
-	subtest "another client of the token, windows: $start" => sub {
+	part("another client of the token, windows: $start" => sub {
+		my ($last) = @_;
 		my ($limit, $window, $seconds) = (200, 4000, 40);
 		my $api = ClearoutSandbox->new(
 			token => $tokens[0], limit => $limit, window_ms => $window, window_start => $start, latency => '20..120', credits => 1000000);
-		my $node = clearout_node("other_$start", $api, max_attempts => 1, conf => "log_statement = none\n");
+		my $node = clearout_node("other_$start" . $servers++, $api, max_attempts => 1, conf => "log_statement = none\n");
 
 		worker_pid($node);
 		my $other = start_other($api, $limit / 2 * 1000 / $window, $tokens[0]);
@@ -194,15 +224,25 @@ foreach my $start (qw(aligned first_call))
 		my @windows = windows($stats, $tokens[0]);
 		note "windows: @{[ shares(@windows) ]}";
 		note 'ours ' . ($done // '-') . ", of the other $other{200} and $other{429} refused; of ours refused $ours";
+		my $together = sum(0, map { $_->{counted} } @windows);
+		my $sent = $other{200} + $other{429};
+		my $used = @windows >= 5 && $together >= 0.97 * $limit * @windows && $ours <= 0.01 * ($done // 0)
+		  && $sent >= 0.4 * $limit * $seconds * 1000 / $window;
+		if (!$used && !$last)
+		{
+			$node->stop;
+			return 0;
+		}
 		cmp_ok(scalar @windows, '>=', 5, 'full windows');
-		cmp_ok(sum(map { $_->{counted} } @windows), '>=', 0.97 * $limit * @windows, 'they are used together');
+		cmp_ok($together, '>=', 0.97 * $limit * @windows, 'they are used together');
 		cmp_ok(max($ours, 0), '<=', 0.01 * ($done // 0), 'hardly a 429 for us');
-		cmp_ok($other{200} + $other{429}, '>=', 0.4 * $limit * $seconds * 1000 / $window, 'the other has sent all the time');
+		cmp_ok($sent, '>=', 0.4 * $limit * $seconds * 1000 / $window, 'the other has sent all the time');
 		cmp_ok($other{200}, '>', 0, 'and has its part');
 		is(status($node, 'faults'), 0, 'and a 429 is no fault');
 		is(value_of($node, 'SELECT count(*) FROM clearout_results'), $done, 'all are stored');
 		$node->stop;
-	};
+		return 1;
+	});
 }
 
 done_testing();

@@ -147,7 +147,7 @@ subtest 'what a list has still to send' => sub {
 	# The service has it already, and its result will speak of it.
 	$api->config(bulk_speed => 0);
 	$job = sql(q{SELECT clearout_bulk_verify(ARRAY(SELECT 'sent-' || i || '@x.test' FROM generate_series(1, 20) i))});
-	ok(wait_until(30, sub { $state->($job) eq 'running' }), 'a list is being verified');
+	ok(wait_until(120, sub { $state->($job) eq 'running' }), 'a list is being verified');
 	is(sql(q{SELECT clearout_forget('sent-7@x.test')}), 1, 'one of its addresses is forgotten');
 	ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM clearout_forgotten'), 'the worker knows');
 	$api->config(bulk_speed => undef);

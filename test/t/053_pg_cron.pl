@@ -53,11 +53,11 @@ $node->safe_psql('postgres', "SET ROLE ops; $jobs");
 sub ends_well
 {
 	my ($condition, $what, $seconds) = @_;
-	wait_until($seconds || 20, sub { sql("SELECT $condition") eq 't' });
+	wait_until($seconds || 120, sub { sql("SELECT $condition") eq 't' });
 	return is(sql("SELECT $condition"), 't', $what);
 }
 
-ends_well(q{(SELECT count(DISTINCT jobid) = 4 FROM cron.job_run_details WHERE status = 'succeeded')}, 'all jobs have run', 75);
+ends_well(q{(SELECT count(DISTINCT jobid) = 4 FROM cron.job_run_details WHERE status = 'succeeded')}, 'all jobs have run', 240);
 ends_well(q{EXISTS (SELECT FROM clearout_results WHERE email = 'new@x.test')
 	AND EXISTS (SELECT FROM clearout_results WHERE email = 'stale@x.test')}, 'what is new was verified');
 ends_well(q{(SELECT verified_at > now() - interval '1 day' FROM clearout_results WHERE email = 'old@x.test')}, 'what was old, too');

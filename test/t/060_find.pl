@@ -82,20 +82,24 @@ subtest 'not found' => sub {
 # The caller has gone, the answer is there.
 subtest 'sought on' => sub {
 	$api->config(find_time => 1500);
-	my $caller = find('Somebody Slow', 'corp.test', "timeout => '20s'");
+	my $caller = find('Somebody Slow', 'corp.test', "timeout => '90s'");
 	is($caller->{err}, '', 'sought on: no error');
 	like($caller->{out}, qr/^found\|\S+\|service\|$/, 'sought on: found in time');
 	is(asked('somebody slow|corp.test'), 1, 'sought on: one call');
 	is(sql('SELECT count(*) FROM clearout_queue'), 0, 'sought on: nothing is left');
 
-	$api->config(find_time => 4000);
-	$caller = find('Somebody Slower', 'corp.test', "timeout => '1500ms'");
+	# The service does not tell how far it is until we have looked.
+	$api->hold(endpoint => 'queue');
+	$caller = find('Somebody Slower', 'corp.test', "timeout => '5s'");
 	is($caller->{sqlstate}, 'VC006', 'too late for him');
 	like($caller->{detail}, qr/still being sought/, 'told so');
 	like($caller->{hint}, qr/joins the search/, 'and what to do');
 	is(sql(q{SELECT name, domain, email, queue_id IS NOT NULL, next_attempt_at > now() - interval '1 minute', origin = clearout_origin() FROM clearout_queue}),
 		'somebody slower|corp.test||t|t|t', 'written down');
-	$caller = find('Somebody Slower', 'corp.test', "timeout => '30s'");
+	$caller = start_caller($node, find_sql('Somebody Slower', 'corp.test', "timeout => '120s'"));
+	ok(wait_until(60, sub { sql('SELECT requests_waiting FROM clearout_status') eq '1' }), 'another one asks');
+	$api->release;
+	finish_callers(120, $caller);
 	is($caller->{err}, '', 'joined: no error');
 	like($caller->{out}, qr/^found\|/, 'joined: found');
 	is(asked('somebody slower|corp.test'), 1, 'joined: no second call');
@@ -104,15 +108,17 @@ subtest 'sought on' => sub {
 
 # Nobody waits, and the worker dies: the answer comes all the same.
 subtest 'a search outlives the worker' => sub {
-	$api->config(find_time => 3000);
+	$api->config(find_time => 1500);
 	foreach my $blow (qw(kill terminate))
 	{
-		is(find("Somebody $blow", 'corp.test', "timeout => '1500ms'")->{sqlstate}, 'VC006', "$blow: sought on");
+		$api->hold(endpoint => 'queue');
+		is(find("Somebody $blow", 'corp.test', "timeout => '5s'")->{sqlstate}, 'VC006', "$blow: sought on");
 		is(sql('SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL'), 1, "$blow: written down");
 		my $pid = worker_pid($node);
 		if ($blow eq 'kill') { kill 'KILL', $pid }
 		else { sql("SELECT pg_terminate_backend($pid)") }
-		ok(defined wait_gone($pid, 30), "$blow: the worker is gone");
+		ok(defined wait_gone($pid, 60), "$blow: the worker is gone");
+		$api->release;
 		ok(wait_until(60, sub {
 			my ($out) = ('');
 			$node->psql('postgres', "SELECT status FROM clearout_people WHERE asked_name = 'somebody $blow'", stdout => \$out);
@@ -136,8 +142,8 @@ subtest 'a search that cannot be written down at once' => sub {
 	$locker->quit;
 	my $pid = worker_pid($node);
 	sql("SELECT pg_terminate_backend($pid)");
-	ok(defined wait_gone($pid, 30), 'the worker has left');
-	ok(wait_until(40, sub { sql(q{SELECT count(*) FROM clearout_people WHERE asked_name = 'somebody barred' AND status = 'found'}) eq '1' }), 'found in the end');
+	ok(defined wait_gone($pid, 60), 'the worker has left');
+	ok(wait_until(120, sub { sql(q{SELECT count(*) FROM clearout_people WHERE asked_name = 'somebody barred' AND status = 'found'}) eq '1' }), 'found in the end');
 	is(asked('somebody barred|corp.test'), 1, 'by one call');
 	is(sql('SELECT count(*) FROM clearout_queue'), 0, 'nothing is left');
 
@@ -151,11 +157,11 @@ subtest 'a search that cannot be written down at once' => sub {
 	$node->reload;
 	$pid = worker_pid($node);
 	sql("SELECT pg_terminate_backend($pid)");
-	ok(wait_until(40, sub { sql(q{SELECT count(*) FROM clearout_people WHERE asked_name = 'somebody held' AND status = 'found'}) eq '1' }), 'held: found');
+	ok(wait_until(120, sub { sql(q{SELECT count(*) FROM clearout_people WHERE asked_name = 'somebody held' AND status = 'found'}) eq '1' }), 'held: found');
 	is(asked('somebody held|corp.test'), 1, 'held: by one call');
 	$locker->query_safe('COMMIT');
 	$locker->quit;
-	ok(wait_until(40, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'held: all rows leave')
+	ok(wait_until(120, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'held: all rows leave')
 	  or diag sql('SELECT * FROM clearout_queue'), sql('SELECT * FROM clearout_status'), sql('SELECT * FROM clearout_control');
 	is(asked('somebody held|corp.test'), 1, 'held: still one call');
 	$api->config(find_time => 0);
@@ -185,9 +191,11 @@ subtest 'for tables' => sub {
 	sql('DELETE FROM clearout_queue');
 
 	# the search of a row survives as well
-	$api->config(find_time => 2500);
+	$api->config(find_time => 1500);
+	$api->hold(endpoint => 'queue');
 	sql(q{SELECT clearout_enqueue_find('Somebody Queued', 'corp.test', 5)});
 	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL AND priority = 5') eq '1' }), 'the row has the queue id');
+	$api->release;
 	ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue') eq '0' }), 'and leaves with the answer');
 	is(asked('somebody queued|corp.test'), 1, 'one call');
 	$api->config(find_time => 0);

@@ -17,9 +17,19 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $api = ClearoutSandbox->new(limit => 1_000_000, credits => 1_000_000);
-my $node = clearout_node('main', $api, max_attempts => 2, request_timeout => '1s', find_timeout => '1s');
+my $node = clearout_node('main', $api, max_attempts => 2, request_timeout => '20s', find_timeout => '20s', wait_timeout => '60s');
 
 sub sql { return value_of($node, @_) }
+
+# Short where nothing will come, so that a busy machine has time for all others.
+sub give_up_after
+{
+	my ($time) = @_;
+
+	sql("ALTER SYSTEM SET clearout.$_ = '$time'") foreach qw(request_timeout find_timeout);
+	$node->reload;
+	return;
+}
 
 # A family: endpoint, call, whether it may be paid for, an answer that is of
 # the wrong kind.
@@ -69,7 +79,9 @@ foreach my $family (@families)
 			$rule = { body => { status => 'success', data => $wrong } } unless $rule;
 			$api->clear;
 			$api->fault(%$rule, endpoint => $endpoint);
+			give_up_after('1s') if $name eq 'hang';
 			my $caller = call_sql($node, $sql);
+			give_up_after('20s') if $name eq 'hang';
 			is($caller->{sqlstate}, $fault->[2], "$name: outcome") or diag $caller->{err};
 			my $charge = ($caller->{hint} // '') =~ /may have been charged/ ? 1 : 0;
 			is($charge, $paid && $name ne 'redirect' ? 1 : 0, "$name: hint") or diag $caller->{hint};
@@ -172,18 +184,20 @@ subtest 'which answer wins' => sub {
 # Equal questions share a call; the answer outlives whoever asked.
 subtest 'one call' => sub {
 	$api->hold(endpoint => 'find');
-	my @callers = map { start_caller($node, q{SELECT email FROM clearout_find('Somebody Shared', 'corp.test', timeout => '20s')}) } 1 .. 10;
+	my @callers = map { start_caller($node, q{SELECT email FROM clearout_find('Somebody Shared', 'corp.test', timeout => '120s')}) } 1 .. 10;
 	ok($api->wait_for(held => 1), 'held');
 	ok(wait_until(60, sub { sql('SELECT requests_waiting FROM clearout_status') eq '10' }), 'all wait');
 	$api->release;
-	is(finish_callers(30, @callers), 0, 'all are answered');
+	is(finish_callers(120, @callers), 0, 'all are answered');
 	my %out = map { $_->{out} => 1 } @callers;
 	is(scalar(keys %out), 1, 'the same');
 	is($api->subject_stats('find', 'somebody shared|corp.test')->{asked}, 1, 'by one call');
 
 	$api->hold(endpoint => 'mx');
-	my $caller = start_caller($node, q{SET statement_timeout = '500ms'; SELECT * FROM clearout_mx('cancelled.test')});
-	finish_callers(30, $caller);
+	my $caller = start_caller($node, q{SELECT * FROM clearout_mx('cancelled.test', timeout => '120s')});
+	ok($api->wait_for(held => 1), 'another is asked');
+	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query ~ 'cancelled.test' AND pid <> pg_backend_pid()});
+	finish_callers(60, $caller);
 	is($caller->{sqlstate}, '57014', 'cancelled');
 	$api->release;
 	ok(wait_until(60, sub { sql(q{SELECT count(*) FROM clearout_lookups WHERE kind = 'mx' AND key = 'cancelled.test'}) eq '1' }), 'stored all the same');

@@ -99,16 +99,18 @@ is($api->total_calls, $calls, 'standby: no call');
 
 # A search goes on after the promotion.
 $api->config(find_time => 6000);
+$api->hold(endpoint => 'queue');
 is(call_sql($node, q{SELECT clearout_find('Somebody Promoted', 'corp.test', timeout => '100ms')})->{sqlstate}, 'VC006', 'asked on the primary');
 $node->append_conf('postgresql.conf', 'clearout.find_timeout = 1s');
 $node->reload;
-is(call_sql($node, q{SELECT clearout_find('Somebody Moved', 'corp.test', timeout => '1700ms')})->{sqlstate}, 'VC006', 'sought on');
-ok(wait_until(60, sub { sql('SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL') >= 1 }), 'written down');
+is(call_sql($node, q{SELECT clearout_find('Somebody Moved', 'corp.test', timeout => '5s')})->{sqlstate}, 'VC006', 'sought on');
+ok(wait_until(60, sub { sql(q{SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL AND name = 'somebody moved'}) eq '1' }), 'written down');
 $node->wait_for_catchup($standby);
 $node->stop('immediate');
+$api->release;
 $standby->promote;
 ok(worker_pid($standby), 'the standby has a worker now');
-ok(wait_until(40, sub { value_of($standby, q{SELECT count(*) FROM clearout_people WHERE asked_name = 'somebody moved' AND status = 'found'}) eq '1' }), 'which ends the search');
+ok(wait_until(120, sub { value_of($standby, q{SELECT count(*) FROM clearout_people WHERE asked_name = 'somebody moved' AND status = 'found'}) eq '1' }), 'which ends the search');
 is($api->subject_stats('find', 'somebody moved|corp.test')->{asked}, 1, 'by the call that was made');
 
 unlike(slurp_file($standby->logfile) . slurp_file($node->logfile), qr/signal 11|signal 6|TRAP:|PANIC:.*clearout/, 'nothing has crashed of itself');

@@ -44,7 +44,7 @@ sub progress
 sub wait_until
 {
 	my ($id, $state) = @_;
-	my $end = time + 20;
+	my $end = time + 120;
 	my $seen;
 
 	sleep 0.01 while ($seen = progress($id)) !~ /^$state / && time < $end;
@@ -224,12 +224,14 @@ subtest 'progress' => sub {
 
 	$id = uploaded('slow2.csv', join("\n", 'Email', map { "valid-$_\@slow.test" } 1 .. 20));
 	my %seen;
-	my $end = time + 10;
+	my $end = time + 120;
 	while (time < $end)
 	{
 		my $now = progress($id);
 		$seen{$now}++;
-		last if $now eq 'completed 100';
+		last if $now eq 'completed 100' && keys %seen > 5;
+		# it was done while we did not look: another one
+		$id = uploaded('slow2.csv', join("\n", 'Email', map { "valid-$_\@slow.test" } 1 .. 20)) if $now eq 'completed 100';
 		sleep 0.02;
 	}
 	cmp_ok(scalar keys %seen, '>', 5, 'percents: ' . join ', ', sort keys %seen);
@@ -238,22 +240,22 @@ subtest 'progress' => sub {
 	$api->list(name => 'slow2.csv', say => undef, percent => undef);
 	is(progress($id), 'completed 100', 'the true ones again');
 
-	$api->config(bulk_speed => undef, bulk_delay => [ 300, 300 ], result_delay => 300);
+	$api->config(bulk_speed => undef, bulk_delay => [ 3000, 3000 ], result_delay => 3000);
 	$start = time;
 	$id = uploaded('delayed.csv', $csv);
 	is(progress($id), 'running 0', 'delayed');
 	wait_until($id, 'completed');
-	cmp_ok(time - $start, '>=', 0.29, 'by that much');
+	cmp_ok(time - $start, '>=', 2.9, 'by that much');
 	is(code(post('/download/result', $id)), 1029, 'completed, but no result yet');
-	$end = time + 10;
+	$end = time + 60;
 	my $url;
 	sleep 0.02 while !($url = url($id)) && time < $end;
 	ok($url, 'a moment later there is');
 
-	$api->config(result_life => 200);
+	$api->config(result_life => 3000);
 	$url = url($id);
 	is(get($url)->{status}, 200, 'URL in time');
-	sleep 0.25;
+	sleep 3.1;
 	my $answer = get($url);
 	is($answer->{status}, 403, 'URL expired');
 	like($answer->{content}, qr/<Code>AccessDenied</, 'XML');
@@ -271,9 +273,9 @@ subtest 'progress' => sub {
 
 subtest 'cancel' => sub {
 	$api->reset;
-	$api->config(bulk_speed => 10, cancel_delay => 300);
+	$api->config(bulk_speed => 10, cancel_delay => 3000);
 	my $id = uploaded('c.csv', join("\n", 'Email', map { "valid-$_\@cancel.test" } 1 .. 500));
-	my $end = time + 10;
+	my $end = time + 60;
 	sleep 0.02 while ($api->lists)[0]{processed} < 3 && time < $end;
 	my $data = post('/email_verify/list/cancel', $id)->{json}{data};
 	is("$data->{list_id} $data->{name} $data->{source}", "$id c.csv upload", 'cancelled');
@@ -281,7 +283,7 @@ subtest 'cancel' => sub {
 	is(code(post('/email_verify/list/cancel', $id)), 1116, 'once is enough');
 	wait_until($id, 'cancelled');
 	my ($list) = $api->lists;
-	cmp_ok($list->{charged}, '<', 100, "charged: $list->{charged}");
+	cmp_ok($list->{charged}, '<', 400, "charged: $list->{charged}");
 	is($list->{charged}, $list->{processed}, 'what was processed');
 	my @records = parse(get(url($id))->{content});
 	my @cancelled = grep { $_->[3] eq 'Request cancelled' } @records;

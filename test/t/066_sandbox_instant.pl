@@ -68,12 +68,12 @@ subtest 'finder' => sub {
 
 subtest 'finder, resumed' => sub {
 	$api->reset;
-	$api->config(find_time => 5000);
+	$api->config(find_time => 12_000);
 	my $start = time;
 	my $answer = find('Somebody Late', 'x.test', timeout => 1000);
 	my $took = time - $start;
 	is($answer->{status}, 524, 'timeout');
-	cmp_ok($took, '<', 4.5, 'as the request wanted');
+	cmp_ok($took, '<', 11, 'as the request wanted');
 	my $info = $answer->{json}{error}{additional_info};
 	my $id = $info->{queue_id};
 	is("$info->{resource_name} $info->{resource_value}", 'email_finder Somebody Late', 'what');
@@ -97,14 +97,14 @@ subtest 'finder, resumed' => sub {
 	$answer = find('Somebody Late', 'x.test', timeout => 1000, queue => JSON::PP::false);
 	is($answer->{status} . (exists $answer->{json}{error}{additional_info}{queue_id} ? 1 : 0), '5240', 'not wanted: dropped');
 
-	$api->config(find_time => 0, find_later => 200, queue_life => 300);
+	$api->config(find_time => 0, find_later => 200, queue_life => 4000);
 	$api->fault(endpoint => 'find', status => 524, times => 2);
 	$answer = find('Nobody Later', 'x.test');
 	$id = $answer->{json}{error}{additional_info}{queue_id};
 	is($answer->{status} . (defined $id ? 1 : 0), '5241', 'ordered by a fault');
 	sleep 0.25;
 	is(code(get("/email_finder/instant/queue_status?qid=$id")), 1027, 'not found later');
-	sleep 0.4;
+	sleep 4.1;
 	is(code(get("/email_finder/instant/queue_status?qid=$id")), 1104, 'and forgotten');
 	$api->fault(endpoint => 'queue', body => { status => 'success', data => { query_status => 'reticulating' } }, times => 1);
 	is(get("/email_finder/instant/queue_status?qid=$id")->{json}{data}{query_status}, 'reticulating', 'any word');

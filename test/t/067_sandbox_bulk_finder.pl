@@ -29,7 +29,7 @@ sub progress
 sub wait_until
 {
 	my ($id, $state) = @_;
-	my $end = time + 20;
+	my $end = time + 120;
 	my $seen;
 
 	sleep 0.01 while ($seen = progress($id)) !~ /^$state / && time < $end;

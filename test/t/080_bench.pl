@@ -14,7 +14,7 @@ my $bench = "$FindBin::RealBin/../bench";
 delete $ENV{TEMP_CONFIG};
 
 my ($out, $err) = ('', '');
-my $ok = IPC::Run::run([ $bench, '--quick', '--runs', 1, '--scale', 0.004 ], '>', \$out, '2>', \$err, IPC::Run::timeout(300));
+my $ok = IPC::Run::run([ $bench, '--quick', '--runs', 1, '--scale', 0.004 ], '>', \$out, '2>', \$err, IPC::Run::timeout(900));
 ok($ok, 'it runs through') or diag $err;
 note $out;
 
@@ -32,7 +32,7 @@ foreach my $row (@row)
 }
 
 # What is not there is not measured.
-$ok = IPC::Run::run([ $bench, '--quick', '--runs', 1, '--scale', 0.004, '--only', 'nonsense' ], '>', \$out, '2>', \$err, IPC::Run::timeout(60));
+$ok = IPC::Run::run([ $bench, '--quick', '--runs', 1, '--scale', 0.004, '--only', 'nonsense' ], '>', \$out, '2>', \$err, IPC::Run::timeout(180));
 ok(!$ok, 'an unknown figure is refused');
 like($err, qr/no figure "nonsense"/, 'and said so');
 

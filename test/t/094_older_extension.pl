@@ -102,6 +102,16 @@ subtest 'while the worker runs' => sub {
 	$node->safe_psql('postgres', q{COMMIT PREPARED 'update'});
 	runs('updated in a prepared transaction, it runs');
 	is(sql(q{SELECT status FROM clearout_verify('valid-new2@x.test')}), 'valid', 'and calls');
+
+	# Whoever is told must see what he is told of, which a few times in a hundred
+	# he did not.
+	foreach (1 .. 20)
+	{
+		$node->safe_psql('postgres', $OLDER);
+		is_older('clearout_forgotten');
+		$node->safe_psql('postgres', $UPDATE);
+		runs('updated, it runs');
+	}
 };
 
 # With all other tables away, and nothing that tells us of that.

@@ -226,6 +226,7 @@ END
 }
 
 # Some of everything.
+away_from_midnight(180);
 is(shop("SELECT status FROM clearout_verify('$_->[0]')"), $_->[1], "$_->[0] is $_->[1]")
   foreach ['valid@example.com', 'valid'], ['valid-2@x.test', 'valid'], ['invalid@example.com', 'invalid'],
   ['catch_all@example.com', 'catch_all'], ['unknown@example.com', 'unknown'];

@@ -76,7 +76,7 @@ sub look
 	$node->safe_psql('postgres', "SELECT pg_log_backend_memory_contexts($pid)");
 	# a session that waits for its client answers with its next statement
 	$session->query_safe('SELECT 1');
-	wait_until(30, sub {
+	wait_until(90, sub {
 		($contexts) = substr(slurp_file($node->logfile), $offset) =~ /\[$pid\].*Grand total: \d+ bytes in \d+ blocks; \d+ free \(\d+ chunks\); (\d+) used/;
 		return defined $contexts;
 	});
