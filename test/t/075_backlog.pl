@@ -33,6 +33,21 @@ sub private_kb
 	return slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+)/m ? $1 : die 'no RssAnon';
 }
 
+# Does it use, within a minute, next to nothing of three seconds?
+sub comes_to_rest
+{
+	my ($pid) = @_;
+
+	foreach (1 .. 20)
+	{
+		my $before = ticks($pid);
+
+		sleep 3;
+		return 1 if ticks($pid) - $before <= 10;
+	}
+	return 0;
+}
+
 sub enqueue
 {
 	my ($role, $name, $count, $priority) = @_;
@@ -107,10 +122,7 @@ subtest 'paused' => sub {
 
 	sql('SELECT clearout_pause()');
 	enqueue('shop', 'paused', 100);
-	sleep 0.5;
-	my $before = ticks($pid);
-	sleep 3;
-	cmp_ok(ticks($pid) - $before, '<=', 10, 'a worker that may do nothing does nothing');
+	ok(comes_to_rest($pid), 'a worker that may do nothing does nothing');
 	is(worker_pid($node), $pid, 'it is still the same');
 	sql('SELECT clearout_resume()');
 	ok(wait_until(60, sub { sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'valid-paused-%'}) eq '100' }), 'resumed, it goes on');
@@ -123,11 +135,8 @@ subtest 'others that are for no list' => sub {
 	my $before = private_kb($pid);
 	enqueue('shop', 'urgent', 60_000, 5);
 	enqueue('shop', 'patient', 100);
-	sleep 2;
-	cmp_ok(private_kb($pid) - $before, '<', 24 * 1024, 'are not all kept in memory');
-	my $ticks = ticks($pid);
-	sleep 2;
-	cmp_ok(ticks($pid) - $ticks, '<=', 10, 'nor does it look for more all the time');
+	ok(comes_to_rest($pid), 'are not looked for all the time');
+	cmp_ok(private_kb($pid) - $before, '<', 24 * 1024, 'nor all kept in memory');
 	is(sql('SELECT count(*) FROM clearout_queue'), 60_100, 'they wait');
 	sql('DELETE FROM clearout_queue WHERE priority = 5');
 	$api->release;
