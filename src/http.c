@@ -154,6 +154,7 @@ typedef struct CoTransfer
 	struct curl_slist content_type_node;
 	bool		proxied;		/* what the easy handle is set to */
 	bool		fields;			/* likewise: to a body of one piece */
+	bool		fresh;			/* likewise: to a new connection */
 
 	/* how it goes */
 	bool		resolving;		/* counted in http->resolving */
@@ -1082,6 +1083,58 @@ transfer_message(const CoTransfer *transfer)
 	return curl_easy_strerror(transfer->result);
 }
 
+/* Nothing has happened to it yet. */
+static void
+transfer_rewind(CoTransfer *transfer)
+{
+	transfer->request_at = 0;
+	transfer->request_read = 0;
+	transfer->attempts = 0;
+	transfer->size_before = 0;
+	transfer->repeated = false;
+	transfer->too_large = false;
+	transfer->garbled = false;
+	transfer->out_of_memory = false;
+	transfer->socket_errno = 0;
+	transfer->headers_size = 0;
+	transfer->headers_ended = false;
+	transfer->body.length = 0;
+	transfer->error[0] = '\0';
+	co_rate_headers_init(&transfer->rate);
+}
+
+/*
+ * Did it fail, before any of it was sent, only because the connection that was
+ * kept for it has ended?  curl looks at a connection before it takes it, and
+ * begins anew if that cannot be written to; newer releases do neither always.
+ */
+static bool
+transfer_met_dead_connection(const CoTransfer *transfer, CURLcode result)
+{
+	long		connects = 1;
+
+	if ((result != CURLE_SEND_ERROR && result != CURLE_RECV_ERROR &&
+		 result != CURLE_GOT_NOTHING) ||
+		transfer->fresh || transfer->supplied || transfer->repeated || transfer_left(transfer))
+		return false;
+	(void) curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
+	return connects == 0;
+}
+
+/* Once more, over a new connection.  False: that cannot be. */
+static bool
+transfer_begin_anew(CoTransfer *transfer)
+{
+	CoHttp	   *http = transfer->http;
+
+	if (curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
+		return false;
+	transfer->fresh = true;
+	(void) curl_multi_remove_handle(http->multi, transfer->easy);
+	transfer_rewind(transfer);
+	return curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK;
+}
+
 /* curl is done with a transfer: take down what it knows, and queue it. */
 static void
 transfer_finish(CoTransfer *transfer, CURLcode result)
@@ -1090,6 +1143,8 @@ transfer_finish(CoTransfer *transfer, CURLcode result)
 	CoOutcome  *outcome = &transfer->outcome;
 	long		status = 0;
 
+	if (transfer_met_dead_connection(transfer, result) && transfer_begin_anew(transfer))
+		return;
 	(void) curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (result == CURLE_OK && !http->size_counts)
 	{
@@ -1578,25 +1633,12 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 		request->body_length : 0;
 	transfer->request_length = transfer->supplied ? request->upload_length :
 		transfer->request_held;
-	transfer->request_at = 0;
-	transfer->request_read = 0;
 	transfer->hungry = false;
 	transfer->download_max = request->download_max;
 	transfer->handed_out = 0;
 	transfer->paused = false;
-	transfer->attempts = 0;
-	transfer->size_before = 0;
-	transfer->repeated = false;
-	transfer->too_large = false;
-	transfer->garbled = false;
-	transfer->out_of_memory = false;
-	transfer->socket_errno = 0;
 	transfer->reusable = true;
-	transfer->headers_size = 0;
-	transfer->headers_ended = false;
-	transfer->body.length = 0;
-	transfer->error[0] = '\0';
-	co_rate_headers_init(&transfer->rate);
+	transfer_rewind(transfer);
 
 	if (!request_reserve(transfer, transfer->request_held))
 		return CURLE_OUT_OF_MEMORY;
@@ -1608,6 +1650,9 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 	if (headers == NULL)
 		return CURLE_OUT_OF_MEMORY;
 
+	if (transfer->fresh)
+		SET(CURLOPT_FRESH_CONNECT, 0L);
+	transfer->fresh = false;
 	SET(CURLOPT_URL, request->url);
 	SET(CURLOPT_HTTPHEADER, headers);
 	SET(CURLOPT_TIMEOUT_MS, (long) (request->timeout > 0 ? request->timeout : 1));

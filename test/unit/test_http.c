@@ -1196,6 +1196,66 @@ test_idle(void)
 	co_http_destroy(http);
 }
 
+/* No socket to the server can be written to any more; nobody is told. */
+static int
+cut_connections(void)
+{
+	int			cut = 0;
+
+	for (int fd = 3; fd < 1024; fd++)
+	{
+		struct sockaddr_in peer;
+		socklen_t	size = sizeof(peer);
+
+		if (getpeername(fd, (struct sockaddr *) &peer, &size) == 0 &&
+			peer.sin_family == AF_INET && ntohs(peer.sin_port) == server_port &&
+			shutdown(fd, SHUT_WR) == 0)
+			cut++;
+	}
+	return cut;
+}
+
+/* A connection that looks well, and is not: the request goes over another. */
+static void
+test_dead_connection(pid_t server)
+{
+	CoHttpConfig config = defaults();
+	CoHttp	   *http = client(&config);
+	Call		call;
+	int			posts;
+	int			connections;
+
+	one(http, &call, "/ok", POST, 30000);
+	expect_fault(&call, "before", CO_FAULT_NONE, true);
+	for (int round = 0; round < 2; round++)
+	{
+		posts = counters->posts;
+		connections = counters->connections;
+
+		/* it would see the end, and answer it with its own */
+		kill(server, SIGSTOP);
+		waitpid(server, NULL, WUNTRACED);
+		CHECK(cut_connections() == 1, "no connection was kept");
+		start(http, &call, "/ok", POST, 30000);
+		for (int i = 0; i < 5; i++)
+			turn(http, 20);
+		kill(server, SIGCONT);
+		if (!call.done)
+			CHECK(run(http, 1, 30000), "it did not end");
+		expect_fault(&call, "dead connection", CO_FAULT_NONE, true);
+		CHECK(counters->posts == posts + 1, "%d POSTs", counters->posts - posts);
+		CHECK(counters->connections == connections + 1, "%d connections", counters->connections - connections);
+	}
+
+	/* and the next ones stay on that */
+	connections = counters->connections;
+	for (int i = 0; i < 3; i++)
+		one(http, &call, "/ok", POST, 30000);
+	expect_fault(&call, "after", CO_FAULT_NONE, true);
+	CHECK(counters->connections == connections, "%d connections", counters->connections - connections);
+	co_http_destroy(http);
+}
+
 /* Start count calls as room allows and wait for all; returns ms, or -1. */
 static int
 flood(CoHttp *http, Call *calls, int count, const char *path)
@@ -1753,6 +1813,7 @@ main(void)
 	test_faults();
 	test_once();
 	test_idle();
+	test_dead_connection(server);
 	test_parallel();
 	test_memory();
 	test_proxy();
