@@ -2565,7 +2565,7 @@ BEGIN
 END;
 $$;
 COMMENT ON FUNCTION clearout_revoke(regrole, text) IS
-'take back what clearout_grant() gave; what another of its words gave as well stays, and so does the right to use the schema';
+'take back what clearout_grant() gave; what another of its words gave as well stays, but for "admin"; and so does the right to use the schema';
 REVOKE ALL ON FUNCTION clearout_revoke(regrole, text) FROM PUBLIC;
 
 --

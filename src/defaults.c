@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"

@@ -157,6 +157,7 @@ typedef struct CoTransfer
 	bool		fresh;			/* likewise: to a new connection */
 
 	/* how it goes */
+	bool		lookup;			/* a new connection has to look up a name */
 	bool		resolving;		/* counted in http->resolving */
 	int			attempts;		/* times that curl began to send it; not
 								 * known without CURLOPT_PREREQFUNCTION */
@@ -1132,7 +1133,14 @@ transfer_begin_anew(CoTransfer *transfer)
 	transfer->fresh = true;
 	(void) curl_multi_remove_handle(http->multi, transfer->easy);
 	transfer_rewind(transfer);
-	return curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK;
+	if (curl_multi_add_handle(http->multi, transfer->easy) != CURLM_OK)
+		return false;
+	if (transfer->lookup && !transfer->resolving)
+	{
+		transfer->resolving = true;
+		http->resolving++;
+	}
+	return true;
 }
 
 /* curl is done with a transfer: take down what it knows, and queue it. */
@@ -1751,7 +1759,7 @@ co_http_start_stream(CoHttp *http, const CoHttpRequest *request,
 		return false;
 	}
 	transfer->in_flight = true;
-	transfer->resolving = http->url_lookup || transfer->proxied;
+	transfer->lookup = transfer->resolving = http->url_lookup || transfer->proxied;
 	if (transfer->resolving)
 		http->resolving++;
 	http->active++;

@@ -128,11 +128,19 @@ co_landed_store(bool at_once)
 	for (i = 0; i < count; i++)
 		stored += flights[i]->answer.state != CO_ANSWER_UNSTORED;
 
+	log_trouble(all, landed - stored);
+	store_retry_at = all ? 0 : co_clock() + STORE_RETRY;
+
 	/* Whoever has his answer finds in the status what has become of it. */
 	LWLockAcquire(co_shared->lock, LW_EXCLUSIVE);
 	mine->answers += stored;
 	co_meter_count(&mine->meter, co_clock(), stored);
 	mine->unstored = all ? 0 : landed - stored;
+	if (all && mine->condition == CO_CONDITION_UNSTORED)
+	{
+		mine->condition = CO_CONDITION_WORKING;
+		mine->reason[0] = '\0';
+	}
 	LWLockRelease(co_shared->lock);
 	if (spilled)
 		co_landed_note_spilled();
@@ -148,9 +156,6 @@ co_landed_store(bool at_once)
 		co_flight_end(flights[i]);
 	}
 	news.rows_left |= co_queue_rows_left();
-
-	log_trouble(all, landed - stored);
-	store_retry_at = all ? 0 : co_clock() + STORE_RETRY;
 	pgstat_report_stat(true);
 	return news;
 }

@@ -207,7 +207,7 @@ write_entries(CoCatalog *catalog)
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		Datum		values[PART_COLUMNS] = {0};
+		Datum		values[PART_COLUMNS] = {0};		/* without a number */
 
 		values[0] = DateADTGetDatum(entry->key.day);
 		values[2] = CStringGetTextDatum(co_service_name(entry->key.service));
@@ -216,11 +216,11 @@ write_entries(CoCatalog *catalog)
 		for (int i = 0; i < COUNTERS; i++)
 			values[5 + i] = Int64GetDatum(entry->count[i]);
 		written++;
-		if (inserter != NULL && co_insert_add(inserter, values, "             "))
+		if (inserter != NULL && co_insert_add(inserter, values, " n           "))
 			continue;
 		if (inserter != NULL)
 			co_insert_write(inserter);
-		(void) co_execute(catalog, &put_part, values, "             ");
+		(void) co_execute(catalog, &put_part, values, " n           ");
 	}
 	if (inserter != NULL)
 	{
