@@ -505,6 +505,10 @@ main(int argc, char **argv)
 	begin = now();
 	modes[mode].run();
 	if (modes[mode].run != run_verify)
-		printf("%.1f\n", (count - warm_up) / (now() - begin));
+	{
+		double		seconds = now() - begin;
+
+		printf("%.1f\n", (count - warm_up) / (seconds > 1e-6 ? seconds : 1e-6));
+	}
 	return 0;
 }
