@@ -7,11 +7,10 @@
  */
 #include "codec.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "json_text.h"
+#include "codec_json.h"
 #include "utf8.h"
 
 static bool
@@ -30,59 +29,43 @@ is_utf8(const char *text)
 	return true;
 }
 
-/* One more member of an object; to is NULL if there is none any more. */
-static char *
-put_text(char *to, const char *name, const char *text, size_t length)
-{
-	if (to == NULL)
-		return NULL;
-	if (to[-1] != '{')
-		*to++ = ',';
-	to = co_json_text(to, name, strlen(name));
-	*to++ = ':';
-	return co_json_text(to, text, length);
-}
-
-/* What the finder is asked: name and domain. */
-static char *
-put_person(char *to, const char *asked)
+/* The finder's request.  queue: what is not found in time is sought on. */
+static json_t *
+pack_find(const char *asked, int timeout_ms)
 {
 	const char *separator = strchr(asked, CO_FIND_SEPARATOR);
 	size_t		length = separator == NULL ? strlen(asked) : (size_t) (separator - asked);
 	const char *domain = separator == NULL ? "" : separator + 1;
 
-	to = put_text(to, "name", asked, length);
-	return put_text(to, "domain", domain, strlen(domain));
+	if (timeout_ms > 0)
+		return json_pack("{s:s%,s:s,s:i,s:b}", "name", asked, length,
+						 "domain", domain, "timeout", timeout_ms, "queue", 1);
+	return json_pack("{s:s%,s:s,s:b}", "name", asked, length, "domain", domain,
+					 "queue", 1);
 }
 
 char *
 co_encode_body(CoEndpointId id, const char *asked, int timeout_ms)
 {
 	const CoEndpoint *endpoint = &co_endpoints[id];
-	bool		find = id == CO_ENDPOINT_FIND;
+	json_t	   *request;
+	size_t		used;
 	char	   *body;
-	char	   *to;
 
 	if (!endpoint->post)
 		return calloc(1, 1);
 
-	/* what there is besides, names and numbers, takes less than 100 bytes */
-	body = malloc(CO_JSON_TEXT_MAX(strlen(asked)) + 100);
-	if (body == NULL)
+	/* jansson checks the encoding; NULL is what it makes of bad UTF-8 */
+	if (id == CO_ENDPOINT_FIND)
+		request = pack_find(asked, timeout_ms);
+	else if (endpoint->timeout_max > 0 && timeout_ms > 0)
+		request = json_pack("{s:s,s:i}", endpoint->field, asked, "timeout", timeout_ms);
+	else
+		request = json_pack("{s:s}", endpoint->field, asked);
+	if (request == NULL)
 		return NULL;
-	to = body;
-	*to++ = '{';
-	to = find ? put_person(to, asked) :
-		put_text(to, endpoint->field, asked, strlen(asked));
-	if (to == NULL)
-	{
-		free(body);
-		return NULL;
-	}
-	if (timeout_ms > 0 && (find || endpoint->timeout_max > 0))
-		to += sprintf(to, ",\"timeout\":%d", timeout_ms);
-	/* what is not found in time is sought on */
-	strcpy(to, find ? ",\"queue\":true}" : "}");
+	body = co_json_dump(request, strlen(asked) + 80, 0, &used);
+	json_decref(request);
 	return body;
 }
 

@@ -1106,8 +1106,8 @@ transfer_rewind(CoTransfer *transfer)
 
 /*
  * Did it fail, before any of it was sent, only because the connection that was
- * kept for it has ended?  curl looks at a connection before it takes it, and
- * begins anew if that cannot be written to; newer releases do neither always.
+ * kept for it has ended?  curl begins anew by itself if that cannot be written
+ * to; but 8.23, with TLS, was seen to end with "broken pipe".
  */
 static bool
 transfer_met_dead_connection(const CoTransfer *transfer, CURLcode result)

@@ -1215,7 +1215,11 @@ cut_connections(void)
 	return cut;
 }
 
-/* A connection that looks well, and is not: the request goes over another. */
+/*
+ * A connection that looks well, and is not: the request goes over another.
+ * Here, without TLS, libcurl sees to that by itself, in all releases that were
+ * tried; with TLS, 8.23 leaves it to us (test/t/090_below_http.pl).
+ */
 static void
 test_dead_connection(pid_t server)
 {
