@@ -1,0 +1,2 @@
+-- Run once, when the playground's server is initialised.
+CREATE EXTENSION clearout;
