@@ -110,6 +110,24 @@ subtest 'files' => sub {
 		}
 	}
 
+	# A legend names labels that its series have: those that they are summed by,
+	# or all of the metric.  The exporter adds "server".
+	foreach my $panel (@{ $dashboard->{panels} })
+	{
+		foreach my $target (@{ $panel->{targets} // [] })
+		{
+			my ($expression, $legend) = @{$target}{qw(expr legendFormat)};
+			my ($metric) = $expression =~ /\b(clearout_\w+)/;
+			my %has = map { ($_ => 1) } 'server', @{ $metrics{$metric}{labels} };
+			my ($by) = $expression =~ /\bby \(([^)]*)\)/;
+			my @by = split /, /, $by // '';
+
+			is(join(' ', grep { !$has{$_} } @by), '', "$panel->{title}: summed by labels of $metric");
+			%has = map { ($_ => 1) } @by if @by || $expression =~ /^sum\(/;
+			is(join(' ', grep { !$has{$_} } $legend =~ /\{\{(.*?)\}\}/g), '', "$panel->{title}: the labels of its legend");
+		}
+	}
+
 	my $page = slurp_file("$top/doc/monitoring.md");
 	my %described = map { ($_ => 1) } map { /`(clearout_\w+)`/g } $page =~ /^(\| `clearout_.*?) \|/mg;
 	is(join(' ', sort keys %described), join(' ', sort keys %metrics), 'doc/monitoring.md describes all of them');
