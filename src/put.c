@@ -146,13 +146,6 @@ make_model(Writer *writer, const CoEnqueue *enqueue)
 	pfree(empty);
 }
 
-static void
-free_model(Writer *writer)
-{
-	heap_freetuple(writer->model);
-	pfree(DatumGetPointer(writer->value[CO_QUEUE_REQUESTED_BY]));
-}
-
 /*
  * What heap_form_tuple() would make, at a fifth of its cost: all rows are alike
  * but for number and address.
@@ -383,7 +376,7 @@ close_writer(Writer *writer)
 {
 	for (int i = 0; i < writer->shape.indexes; i++)
 		index_close(writer->index[i], NoLock);
-	free_model(writer);
+	heap_freetuple(writer->model);
 }
 
 /* What an index may call runs as whoever owns it. */
@@ -439,7 +432,6 @@ struct CoPutter
 {
 	Writer		writer;
 	CoWalk		walk;
-	MemoryContext context;		/* of these */
 };
 
 void
@@ -468,7 +460,6 @@ co_putter_begin(const CoCatalog *catalog, const CoEnqueue *enqueue)
 		Writer	   *writer;
 
 		putter = palloc(sizeof(CoPutter));
-		putter->context = CurrentMemoryContext;
 		writer = &putter->writer;
 		open_writer(writer, queue, shape, enqueue);
 		co_walk_begin(&putter->walk, queue, writer->index[writer->shape.email_index],
@@ -481,27 +472,12 @@ co_putter_begin(const CoCatalog *catalog, const CoEnqueue *enqueue)
 }
 
 bool
-co_putter_stands(const CoPutter *putter)
+co_putter_fits(const CoPutter *putter, const CoEnqueue *enqueue)
 {
-	return co_queue_shape_stands(&putter->writer.shape);
-}
+	const Writer *writer = &putter->writer;
 
-/* Whose row it is, and how urgent, may change from one to the next. */
-static void
-adapt_model(CoPutter *putter, const CoEnqueue *enqueue)
-{
-	Writer	   *writer = &putter->writer;
-
-	if (writer->requester != enqueue->requester ||
-		DatumGetInt32(writer->value[CO_QUEUE_PRIORITY]) != enqueue->priority)
-	{
-		MemoryContext old = MemoryContextSwitchTo(putter->context);
-
-		free_model(writer);
-		make_model(writer, enqueue);
-		MemoryContextSwitchTo(old);
-	}
-	set_accepts_since(writer, enqueue->accepts.verdict);
+	return co_queue_shape_stands(&writer->shape) && writer->requester == enqueue->requester &&
+		DatumGetInt32(writer->value[CO_QUEUE_PRIORITY]) == enqueue->priority;
 }
 
 bool
@@ -514,7 +490,7 @@ co_putter_put(CoPutter *putter, text *key, const CoEnqueue *enqueue)
 	if (needed)
 	{
 		writer->command = GetCurrentCommandId(true);
-		adapt_model(putter, enqueue);
+		set_accepts_since(writer, enqueue->accepts.verdict);
 		write_row(writer, key);
 	}
 	co_walk_rest(&putter->walk);

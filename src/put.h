@@ -31,8 +31,8 @@ extern void co_put_keep_locks(const CoCatalog *catalog);
 /* NULL if the table is not as the extension made it. */
 extern CoPutter *co_putter_begin(const CoCatalog *catalog, const CoEnqueue *enqueue);
 
-/* Is the table as it was? */
-extern bool co_putter_stands(const CoPutter *putter);
+/* Is the table as it was, and does this row come from the same requester? */
+extern bool co_putter_fits(const CoPutter *putter, const CoEnqueue *enqueue);
 
 /* False if it waits already. */
 extern bool co_putter_put(CoPutter *putter, text *key, const CoEnqueue *enqueue);

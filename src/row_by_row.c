@@ -177,10 +177,10 @@ open_tables(const CoCatalog *catalog, const CoEnqueue *enqueue)
 }
 
 static bool
-is_open_for(const CoCatalog *catalog)
+is_open_for(const CoCatalog *catalog, const CoEnqueue *enqueue)
 {
 	return kept.owner != NULL && !kept.stale && kept.queue == catalog->queue &&
-		kept.results == catalog->results && co_putter_stands(kept.putter);
+		kept.results == catalog->results && co_putter_fits(kept.putter, enqueue);
 }
 
 /* ---------- a row ---------- */
@@ -214,7 +214,7 @@ co_row_by_row_enqueue(const CoCatalog *catalog, const char *key, const CoEnqueue
 	if (co_shared == NULL || !IsUnderPostmaster || kept.busy != InvalidSubTransactionId ||
 		!comes_often())
 		return false;
-	if (!is_open_for(catalog))
+	if (!is_open_for(catalog, enqueue))
 	{
 		co_row_by_row_close();
 		if (!open_tables(catalog, enqueue))
