@@ -40,7 +40,6 @@
 #include "price.h"
 #include "put.h"
 #include "queue.h"
-#include "row_by_row.h"
 #include "slots.h"
 #include "transaction.h"
 
@@ -333,10 +332,7 @@ static bool
 enqueue_key(const CoCatalog *catalog, const char *key, const CoEnqueue *enqueue)
 {
 	CoRow		row;
-	bool		put;
 
-	if (co_row_by_row_enqueue(catalog, key, enqueue, &put))
-		return put;
 	co_enqueue_before_lookup(catalog);
 	return !co_lookup(catalog, key, &enqueue->accepts, &row, NULL) &&
 		co_enqueue_unanswered(catalog, key, enqueue);

@@ -174,79 +174,40 @@ require_columns(Relation table)
 typedef struct Look
 {
 	Relation	table;			/* NULL: there is nothing to be found */
-	Relation	index;			/* NULL: nothing so far */
-	Snapshot	snapshot;		/* NULL: what is committed at each look */
+	Relation	index;
+	Snapshot	snapshot;
 	CoWalk		walk;
-	MemoryContext context;		/* of these */
-	int			unasked;		/* looks since it was asked whether it is empty */
 } Look;
-
-/* A system call costs more than the rest of a look into an empty table. */
-#define LOOKS_UNTIL_ASKED 64
-
-/* Its keys come ... */
-typedef enum Pace
-{
-	ONE,						/* alone */
-	MANY,						/* together */
-	IN_ORDER,					/* and in their order */
-	FROM_TIME_TO_TIME			/* within a transaction */
-} Pace;
-
-/* False if its index is locked against readers. */
-static bool
-open_index(Look *look, Pace pace)
-{
-	MemoryContext old;
-
-	look->index = open_email_index(look->table);
-	if (look->index == NULL)
-		return false;
-	old = MemoryContextSwitchTo(look->context);
-	if (pace != FROM_TIME_TO_TIME)
-		look->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	co_walk_begin(&look->walk, look->table, look->index,
-				  look->snapshot != NULL ? look->snapshot : SnapshotSelf, pace == IN_ORDER);
-	MemoryContextSwitchTo(old);
-	return true;
-}
 
 /*
  * Make ready; the table must be locked.  *locked is set where its index is
  * locked against readers.
  */
 static void
-begin_look(Look *look, Oid table_id, bool mostly_empty, Pace pace, bool *locked)
+begin_look(Look *look, Oid table_id, bool mostly_empty, bool many, bool *locked)
 {
-	bool		empty;
+	Relation	table = table_open(table_id, NoLock);
 
 	memset(look, 0, sizeof(*look));
-	look->context = CurrentMemoryContext;
-	look->table = table_open(table_id, NoLock);
-	require_columns(look->table);
+	require_columns(table);
 
 	/*
 	 * An empty file has no need for a look into its index.  That is worth
 	 * asking of a table that nearly always is.
 	 */
-	empty = mostly_empty && RelationGetNumberOfBlocks(look->table) == 0;
-	if (empty && pace == FROM_TIME_TO_TIME)
+	if (!mostly_empty || RelationGetNumberOfBlocks(table) > 0)
+	{
+		look->index = open_email_index(table);
+		*locked |= look->index == NULL;
+	}
+	if (look->index == NULL)
+	{
+		table_close(table, NoLock);
 		return;
-	if (!empty && open_index(look, pace))
-		return;
-	*locked |= !empty;
-	table_close(look->table, NoLock);
-	look->table = NULL;
-}
-
-/* It was empty, in a transaction that may last; then its index is opened now. */
-static bool
-is_filled_by_now(Look *look)
-{
-	if (++look->unasked < LOOKS_UNTIL_ASKED)
-		return false;
-	look->unasked = 0;
-	return RelationGetNumberOfBlocks(look->table) > 0 && open_index(look, FROM_TIME_TO_TIME);
+	}
+	look->table = table;
+	look->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	co_walk_begin(&look->walk, table, look->index, look->snapshot, many);
 }
 
 static void
@@ -254,13 +215,9 @@ end_look(Look *look)
 {
 	if (look->table == NULL)
 		return;
-	if (look->index != NULL)
-	{
-		co_walk_end(&look->walk);
-		index_close(look->index, AccessShareLock);
-	}
-	if (look->snapshot != NULL)
-		UnregisterSnapshot(look->snapshot);
+	co_walk_end(&look->walk);
+	UnregisterSnapshot(look->snapshot);
+	index_close(look->index, AccessShareLock);
 	table_close(look->table, NoLock);
 }
 
@@ -318,8 +275,6 @@ has_fresh(Look *look, text *key, const CoFreshness *accepts)
 {
 	if (look->table == NULL)
 		return false;
-	if (look->index == NULL && !is_filled_by_now(look))
-		return false;
 	for (bool more = co_walk_to(&look->walk, key); more; more = co_walk_on(&look->walk, key))
 	{
 		TupleTableSlot *slot = look->walk.slot;
@@ -356,7 +311,7 @@ co_lookup(const CoCatalog *catalog, const char *key,
 			any_locked = true;
 			continue;
 		}
-		begin_look(&look, tables[i], tables[i] == catalog->spill, ONE, &any_locked);
+		begin_look(&look, tables[i], tables[i] == catalog->spill, false, &any_locked);
 		found = look_for(&look, text_key, accepts, row);
 		end_look(&look);
 		UnlockRelationOid(tables[i], AccessShareLock);
@@ -377,8 +332,8 @@ struct CoLooker
 	bool		blind;
 };
 
-static CoLooker *
-begin_looker(const CoCatalog *catalog, Pace pace)
+CoLooker *
+co_looker_begin(const CoCatalog *catalog, bool in_order)
 {
 	const Oid	tables[LOOKER_TABLES] = {catalog->results, catalog->spill};
 	CoLooker   *looker = palloc0(sizeof(CoLooker));
@@ -393,21 +348,9 @@ begin_looker(const CoCatalog *catalog, Pace pace)
 			continue;
 		}
 		looker->held[i] = tables[i];
-		begin_look(&looker->look[i], tables[i], true, pace, &looker->blind);
+		begin_look(&looker->look[i], tables[i], true, in_order, &looker->blind);
 	}
 	return looker;
-}
-
-CoLooker *
-co_looker_begin(const CoCatalog *catalog, bool in_order)
-{
-	return begin_looker(catalog, in_order ? IN_ORDER : MANY);
-}
-
-CoLooker *
-co_looker_begin_lasting(const CoCatalog *catalog)
-{
-	return begin_looker(catalog, FROM_TIME_TO_TIME);
 }
 
 bool
@@ -419,16 +362,6 @@ co_looker_finds(CoLooker *looker, text *key, const CoFreshness *accepts)
 			return true;
 	}
 	return false;
-}
-
-void
-co_looker_rest(CoLooker *looker)
-{
-	for (int i = 0; i < LOOKER_TABLES; i++)
-	{
-		if (looker->look[i].index != NULL)
-			co_walk_rest(&looker->look[i].walk);
-	}
 }
 
 bool

@@ -22,7 +22,6 @@
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -111,7 +110,6 @@ typedef struct Writer
 	Relation	queue;
 	Relation	index[CO_QUEUE_INDEXES];
 	CommandId	command;
-	Oid			requester;
 
 	/* what all rows have in common, and one of them with an empty address */
 	Datum		value[CO_QUEUE_COLUMNS];
@@ -130,7 +128,6 @@ make_model(Writer *writer, const CoEnqueue *enqueue)
 	Datum	   *value = writer->value;
 	text	   *empty = co_key_text("");
 
-	writer->requester = enqueue->requester;
 	for (int i = 0; i < CO_QUEUE_COLUMNS; i++)
 		writer->isnull[i] = co_queue_is_left_null(i);
 	value[CO_QUEUE_PRIORITY] = Int32GetDatum(enqueue->priority);
@@ -182,17 +179,6 @@ form_row(const Writer *writer, int64 id, const text *key)
 	memcpy(data + REST_AT(end),
 		   (char *) model->t_data + model->t_len - rest, rest);
 	return row;
-}
-
-/* The row's time, which is another with each call, stands right behind its address. */
-static void
-set_accepts_since(Writer *writer, TimestampTz since)
-{
-	HeapTuple	model = writer->model;
-	char	   *data = (char *) model->t_data + model->t_data->t_hoff;
-
-	writer->value[CO_QUEUE_ACCEPTS_SINCE] = TimestampTzGetDatum(since);
-	memcpy(data + REST_AT(EMAIL_AT + VARHDRSZ_SHORT), &since, sizeof(since));
 }
 
 static void
@@ -312,16 +298,6 @@ is_waiting(TupleTableSlot *slot, int64 origin)
 		DatumGetInt64(slot->tts_values[CO_QUEUE_ORIGIN]) == origin;
 }
 
-static bool
-waits(CoWalk *walk, text *key, int64 origin)
-{
-	bool		found = co_walk_to(walk, key);
-
-	while (found && !is_waiting(walk->slot, origin))
-		found = co_walk_on(walk, key);
-	return found;
-}
-
 static uint64
 write_keys(const Writer *writer, const CoKey *keys, int count)
 {
@@ -338,7 +314,11 @@ write_keys(const Writer *writer, const CoKey *keys, int count)
 				  SnapshotSelf, count > 1);
 	for (int i = 0; i < count; i++)
 	{
-		if (waits(&walk, keys[i].text, origin))
+		bool		found = co_walk_to(&walk, keys[i].text);
+
+		while (found && !is_waiting(walk.slot, origin))
+			found = co_walk_on(&walk, keys[i].text);
+		if (found)
 			continue;
 		if (batch != NULL)
 			add_to_batch(writer, batch, keys[i].text);
@@ -360,48 +340,24 @@ write_keys(const Writer *writer, const CoKey *keys, int count)
  * the table does: to give them back, and take them anew for the next row,
  * would cost more than to write it.
  */
-static void
-open_writer(Writer *writer, Relation queue, const CoQueueShape *shape, const CoEnqueue *enqueue)
+static uint64
+put(Relation queue, const CoQueueShape *shape, const CoKey *keys, int count,
+	const CoEnqueue *enqueue)
 {
-	writer->shape = *shape;
-	writer->queue = queue;
-	writer->command = GetCurrentCommandId(true);
-	make_model(writer, enqueue);
-	for (int i = 0; i < writer->shape.indexes; i++)
-		writer->index[i] = index_open(writer->shape.index[i].id, RowExclusiveLock);
-}
+	Writer		writer;
+	uint64		written;
 
-static void
-close_writer(Writer *writer)
-{
-	for (int i = 0; i < writer->shape.indexes; i++)
-		index_close(writer->index[i], NoLock);
-	heap_freetuple(writer->model);
-}
-
-/* What an index may call runs as whoever owns it. */
-typedef struct User
-{
-	Oid			id;
-	int			context;
-} User;
-
-static User
-become_owner(Relation queue)
-{
-	User		before;
-
-	GetUserIdAndSecContext(&before.id, &before.context);
-	SetUserIdAndSecContext(queue->rd_rel->relowner,
-						   before.context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	return before;
-}
-
-static void
-become(User user)
-{
-	SetUserIdAndSecContext(user.id, user.context);
+	writer.shape = *shape;
+	writer.queue = queue;
+	writer.command = GetCurrentCommandId(true);
+	make_model(&writer, enqueue);
+	for (int i = 0; i < writer.shape.indexes; i++)
+		writer.index[i] = index_open(writer.shape.index[i].id, RowExclusiveLock);
+	written = write_keys(&writer, keys, count);
+	for (int i = 0; i < writer.shape.indexes; i++)
+		index_close(writer.index[i], NoLock);
+	heap_freetuple(writer.model);
+	return written;
 }
 
 bool
@@ -409,102 +365,21 @@ co_put(const CoCatalog *catalog, const CoKey *keys, int count,
 	   const CoEnqueue *enqueue, uint64 *written)
 {
 	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
-	User		user = become_owner(queue);
-	const CoQueueShape *shape = co_queue_shape(queue);
-	bool		known = shape->known;
+	const CoQueueShape *shape;
+	Oid			user;
+	int			context;
+	bool		known;
 
+	/* What an index may call runs as whoever owns it. */
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(queue->rd_rel->relowner,
+						   context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	shape = co_queue_shape(queue);
+	known = shape->known;
 	if (known)
-	{
-		Writer		writer;
-
-		open_writer(&writer, queue, shape, enqueue);
-		*written = write_keys(&writer, keys, count);
-		close_writer(&writer);
-	}
-	become(user);
+		*written = put(queue, shape, keys, count, enqueue);
+	SetUserIdAndSecContext(user, context);
 	table_close(queue, NoLock);
 	return known;
-}
-
-/* ---------- one after the other ---------- */
-
-struct CoPutter
-{
-	Writer		writer;
-	CoWalk		walk;
-};
-
-void
-co_put_keep_locks(const CoCatalog *catalog)
-{
-	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
-	List	   *indexes = RelationGetIndexList(queue);
-	ListCell   *cell;
-
-	foreach(cell, indexes)
-		LockRelationOid(lfirst_oid(cell), RowExclusiveLock);
-	list_free(indexes);
-	table_close(queue, NoLock);
-}
-
-CoPutter *
-co_putter_begin(const CoCatalog *catalog, const CoEnqueue *enqueue)
-{
-	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
-	User		user = become_owner(queue);
-	const CoQueueShape *shape = co_queue_shape(queue);
-	CoPutter   *putter = NULL;
-
-	if (shape->known)
-	{
-		Writer	   *writer;
-
-		putter = palloc(sizeof(CoPutter));
-		writer = &putter->writer;
-		open_writer(writer, queue, shape, enqueue);
-		co_walk_begin(&putter->walk, queue, writer->index[writer->shape.email_index],
-					  SnapshotSelf, false);
-	}
-	become(user);
-	if (putter == NULL)
-		table_close(queue, NoLock);
-	return putter;
-}
-
-bool
-co_putter_fits(const CoPutter *putter, const CoEnqueue *enqueue)
-{
-	const Writer *writer = &putter->writer;
-
-	return co_queue_shape_stands(&writer->shape) && writer->requester == enqueue->requester &&
-		DatumGetInt32(writer->value[CO_QUEUE_PRIORITY]) == enqueue->priority;
-}
-
-bool
-co_putter_put(CoPutter *putter, text *key, const CoEnqueue *enqueue)
-{
-	Writer	   *writer = &putter->writer;
-	User		user = become_owner(writer->queue);
-	bool		needed = !waits(&putter->walk, key, DatumGetInt64(writer->value[CO_QUEUE_ORIGIN]));
-
-	if (needed)
-	{
-		writer->command = GetCurrentCommandId(true);
-		set_accepts_since(writer, enqueue->accepts.verdict);
-		write_row(writer, key);
-	}
-	co_walk_rest(&putter->walk);
-	become(user);
-	return needed;
-}
-
-void
-co_putter_end(CoPutter *putter)
-{
-	Relation	queue = putter->writer.queue;
-
-	co_walk_end(&putter->walk);
-	close_writer(&putter->writer);
-	table_close(queue, NoLock);
-	pfree(putter);
 }

@@ -18,25 +18,4 @@
 extern bool co_put(const CoCatalog *catalog, const CoKey *keys, int count,
 				   const CoEnqueue *enqueue, uint64 *written);
 
-/*
- * The same for one key after the other, within one transaction: what is opened
- * for a row stays open for the next.  The locks stay as well, see row_by_row.c,
- * which is who keeps one.
- */
-typedef struct CoPutter CoPutter;
-
-/* Take the locks beforehand, for the current resource owner. */
-extern void co_put_keep_locks(const CoCatalog *catalog);
-
-/* NULL if the table is not as the extension made it. */
-extern CoPutter *co_putter_begin(const CoCatalog *catalog, const CoEnqueue *enqueue);
-
-/* Is the table as it was, and does this row come from the same requester? */
-extern bool co_putter_fits(const CoPutter *putter, const CoEnqueue *enqueue);
-
-/* False if it waits already. */
-extern bool co_putter_put(CoPutter *putter, text *key, const CoEnqueue *enqueue);
-
-extern void co_putter_end(CoPutter *putter);
-
 #endif							/* CO_PUT_H */
