@@ -40,6 +40,7 @@
 #include "price.h"
 #include "put.h"
 #include "queue.h"
+#include "row_by_row.h"
 #include "slots.h"
 #include "transaction.h"
 
@@ -304,6 +305,7 @@ co_enqueue_unanswered(const CoCatalog *catalog, const char *key, const CoEnqueue
 {
 	CoKey		one = {0, co_key_text(key)};
 
+	co_row_by_row_note();
 	return put_keys(catalog, &one, 1, enqueue) > 0;
 }
 
@@ -332,7 +334,10 @@ static bool
 enqueue_key(const CoCatalog *catalog, const char *key, const CoEnqueue *enqueue)
 {
 	CoRow		row;
+	bool		put;
 
+	if (co_row_by_row_enqueue(catalog, key, enqueue, &put))
+		return put;
 	co_enqueue_before_lookup(catalog);
 	return !co_lookup(catalog, key, &enqueue->accepts, &row, NULL) &&
 		co_enqueue_unanswered(catalog, key, enqueue);

@@ -174,40 +174,79 @@ require_columns(Relation table)
 typedef struct Look
 {
 	Relation	table;			/* NULL: there is nothing to be found */
-	Relation	index;
-	Snapshot	snapshot;
+	Relation	index;			/* NULL: nothing so far */
+	Snapshot	snapshot;		/* NULL: what is committed at each look */
 	CoWalk		walk;
+	MemoryContext context;		/* of these */
+	int			unasked;		/* looks since it was asked whether it is empty */
 } Look;
+
+/* A system call costs more than the rest of a look into an empty table. */
+#define LOOKS_UNTIL_ASKED 64
+
+/* Its keys come ... */
+typedef enum Pace
+{
+	ONE,						/* alone */
+	MANY,						/* together */
+	IN_ORDER,					/* and in their order */
+	FROM_TIME_TO_TIME			/* within a transaction */
+} Pace;
+
+/* False if its index is locked against readers. */
+static bool
+open_index(Look *look, Pace pace)
+{
+	MemoryContext old;
+
+	look->index = open_email_index(look->table);
+	if (look->index == NULL)
+		return false;
+	old = MemoryContextSwitchTo(look->context);
+	if (pace != FROM_TIME_TO_TIME)
+		look->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	co_walk_begin(&look->walk, look->table, look->index,
+				  look->snapshot != NULL ? look->snapshot : SnapshotSelf, pace == IN_ORDER);
+	MemoryContextSwitchTo(old);
+	return true;
+}
 
 /*
  * Make ready; the table must be locked.  *locked is set where its index is
  * locked against readers.
  */
 static void
-begin_look(Look *look, Oid table_id, bool mostly_empty, bool many, bool *locked)
+begin_look(Look *look, Oid table_id, bool mostly_empty, Pace pace, bool *locked)
 {
-	Relation	table = table_open(table_id, NoLock);
+	bool		empty;
 
 	memset(look, 0, sizeof(*look));
-	require_columns(table);
+	look->context = CurrentMemoryContext;
+	look->table = table_open(table_id, NoLock);
+	require_columns(look->table);
 
 	/*
 	 * An empty file has no need for a look into its index.  That is worth
 	 * asking of a table that nearly always is.
 	 */
-	if (!mostly_empty || RelationGetNumberOfBlocks(table) > 0)
-	{
-		look->index = open_email_index(table);
-		*locked |= look->index == NULL;
-	}
-	if (look->index == NULL)
-	{
-		table_close(table, NoLock);
+	empty = mostly_empty && RelationGetNumberOfBlocks(look->table) == 0;
+	if (empty && pace == FROM_TIME_TO_TIME)
 		return;
-	}
-	look->table = table;
-	look->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	co_walk_begin(&look->walk, table, look->index, look->snapshot, many);
+	if (!empty && open_index(look, pace))
+		return;
+	*locked |= !empty;
+	table_close(look->table, NoLock);
+	look->table = NULL;
+}
+
+/* It was empty, in a transaction that may last; then its index is opened now. */
+static bool
+is_filled_by_now(Look *look)
+{
+	if (++look->unasked < LOOKS_UNTIL_ASKED)
+		return false;
+	look->unasked = 0;
+	return RelationGetNumberOfBlocks(look->table) > 0 && open_index(look, FROM_TIME_TO_TIME);
 }
 
 static void
@@ -215,9 +254,13 @@ end_look(Look *look)
 {
 	if (look->table == NULL)
 		return;
-	co_walk_end(&look->walk);
-	UnregisterSnapshot(look->snapshot);
-	index_close(look->index, AccessShareLock);
+	if (look->index != NULL)
+	{
+		co_walk_end(&look->walk);
+		index_close(look->index, AccessShareLock);
+	}
+	if (look->snapshot != NULL)
+		UnregisterSnapshot(look->snapshot);
 	table_close(look->table, NoLock);
 }
 
@@ -275,6 +318,8 @@ has_fresh(Look *look, text *key, const CoFreshness *accepts)
 {
 	if (look->table == NULL)
 		return false;
+	if (look->index == NULL && !is_filled_by_now(look))
+		return false;
 	for (bool more = co_walk_to(&look->walk, key); more; more = co_walk_on(&look->walk, key))
 	{
 		TupleTableSlot *slot = look->walk.slot;
@@ -311,7 +356,7 @@ co_lookup(const CoCatalog *catalog, const char *key,
 			any_locked = true;
 			continue;
 		}
-		begin_look(&look, tables[i], tables[i] == catalog->spill, false, &any_locked);
+		begin_look(&look, tables[i], tables[i] == catalog->spill, ONE, &any_locked);
 		found = look_for(&look, text_key, accepts, row);
 		end_look(&look);
 		UnlockRelationOid(tables[i], AccessShareLock);
@@ -332,8 +377,8 @@ struct CoLooker
 	bool		blind;
 };
 
-CoLooker *
-co_looker_begin(const CoCatalog *catalog, bool in_order)
+static CoLooker *
+begin_looker(const CoCatalog *catalog, Pace pace)
 {
 	const Oid	tables[LOOKER_TABLES] = {catalog->results, catalog->spill};
 	CoLooker   *looker = palloc0(sizeof(CoLooker));
@@ -348,9 +393,21 @@ co_looker_begin(const CoCatalog *catalog, bool in_order)
 			continue;
 		}
 		looker->held[i] = tables[i];
-		begin_look(&looker->look[i], tables[i], true, in_order, &looker->blind);
+		begin_look(&looker->look[i], tables[i], true, pace, &looker->blind);
 	}
 	return looker;
+}
+
+CoLooker *
+co_looker_begin(const CoCatalog *catalog, bool in_order)
+{
+	return begin_looker(catalog, in_order ? IN_ORDER : MANY);
+}
+
+CoLooker *
+co_looker_begin_lasting(const CoCatalog *catalog)
+{
+	return begin_looker(catalog, FROM_TIME_TO_TIME);
 }
 
 bool
@@ -362,6 +419,16 @@ co_looker_finds(CoLooker *looker, text *key, const CoFreshness *accepts)
 			return true;
 	}
 	return false;
+}
+
+void
+co_looker_rest(CoLooker *looker)
+{
+	for (int i = 0; i < LOOKER_TABLES; i++)
+	{
+		if (looker->look[i].index != NULL)
+			co_walk_rest(&looker->look[i].walk);
+	}
 }
 
 bool

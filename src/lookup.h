@@ -39,6 +39,16 @@ extern bool co_looker_is_blind(const CoLooker *looker);
 extern void co_looker_end(CoLooker *looker);
 
 /*
+ * Likewise, but from time to time within a transaction, in any order.  Reads
+ * what is committed at each look and what the transaction itself has written,
+ * without a snapshot: an answer that is being written over may be missed, and so are the first ones in an empty table.  So
+ * nothing that is paid for may hang on it alone.
+ * co_looker_rest() lets go of the pages until the next look.
+ */
+extern CoLooker *co_looker_begin_lasting(const CoCatalog *catalog);
+extern void co_looker_rest(CoLooker *looker);
+
+/*
  * Leave only those of the keys, which are sorted, for which no fresh answer is
  * stored.  A table that is locked against readers is passed over.
  */

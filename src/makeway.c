@@ -41,6 +41,7 @@
 #include "makeway.h"
 #include "queue.h"
 #include "reactor.h"
+#include "row_by_row.h"
 #include "slots.h"
 
 /* How long we wait for the worker; the server itself waits as long again. */
@@ -310,6 +311,8 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 	bool		active = co_shared != NULL && IsUnderPostmaster;
 	volatile bool commits_prepared;
 	Node	   *statement = planned->utilityStmt;
+
+	co_row_by_row_close();
 
 	/* Not to be looked at afterwards: the command may have freed it. */
 	commits_prepared = active && IsA(statement, TransactionStmt) &&

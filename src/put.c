@@ -110,6 +110,7 @@ typedef struct Writer
 	Relation	queue;
 	Relation	index[CO_QUEUE_INDEXES];
 	CommandId	command;
+	Oid			requester;
 
 	/* what all rows have in common, and one of them with an empty address */
 	Datum		value[CO_QUEUE_COLUMNS];
@@ -127,20 +128,30 @@ make_model(Writer *writer, const CoEnqueue *enqueue)
 {
 	Datum	   *value = writer->value;
 	text	   *empty = co_key_text("");
+	char	   *name = GetUserNameFromId(enqueue->requester, false);
 
+	writer->requester = enqueue->requester;
 	for (int i = 0; i < CO_QUEUE_COLUMNS; i++)
 		writer->isnull[i] = co_queue_is_left_null(i);
 	value[CO_QUEUE_PRIORITY] = Int32GetDatum(enqueue->priority);
 	value[CO_QUEUE_ID] = Int64GetDatum(0);
 	value[CO_QUEUE_EMAIL] = PointerGetDatum(empty);
 	value[CO_QUEUE_ACCEPTS_SINCE] = TimestampTzGetDatum(enqueue->accepts.verdict);
-	value[CO_QUEUE_REQUESTED_BY] = CStringGetTextDatum(GetUserNameFromId(enqueue->requester, false));
+	value[CO_QUEUE_REQUESTED_BY] = CStringGetTextDatum(name);
 	value[CO_QUEUE_ENQUEUED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	value[CO_QUEUE_ORIGIN] = Int64GetDatum(co_queue_origin());
 	value[CO_QUEUE_ATTEMPTS] = Int32GetDatum(0);
 	value[CO_QUEUE_MAYBE_PAID] = BoolGetDatum(false);
 	writer->model = heap_form_tuple(RelationGetDescr(writer->queue), value, writer->isnull);
 	pfree(empty);
+	pfree(name);
+}
+
+static void
+free_model(Writer *writer)
+{
+	heap_freetuple(writer->model);
+	pfree(DatumGetPointer(writer->value[CO_QUEUE_REQUESTED_BY]));
 }
 
 /*
@@ -179,6 +190,19 @@ form_row(const Writer *writer, int64 id, const text *key)
 	memcpy(data + REST_AT(end),
 		   (char *) model->t_data + model->t_len - rest, rest);
 	return row;
+}
+
+/* What may be another with each call: the first column, and the one right behind the address. */
+static void
+set_priority_and_time(Writer *writer, int32 priority, TimestampTz since)
+{
+	HeapTuple	model = writer->model;
+	char	   *data = (char *) model->t_data + model->t_data->t_hoff;
+
+	writer->value[CO_QUEUE_PRIORITY] = Int32GetDatum(priority);
+	writer->value[CO_QUEUE_ACCEPTS_SINCE] = TimestampTzGetDatum(since);
+	memcpy(data, &priority, sizeof(priority));
+	memcpy(data + REST_AT(EMAIL_AT + VARHDRSZ_SHORT), &since, sizeof(since));
 }
 
 static void
@@ -298,6 +322,16 @@ is_waiting(TupleTableSlot *slot, int64 origin)
 		DatumGetInt64(slot->tts_values[CO_QUEUE_ORIGIN]) == origin;
 }
 
+static bool
+waits(CoWalk *walk, text *key, int64 origin)
+{
+	bool		found = co_walk_to(walk, key);
+
+	while (found && !is_waiting(walk->slot, origin))
+		found = co_walk_on(walk, key);
+	return found;
+}
+
 static uint64
 write_keys(const Writer *writer, const CoKey *keys, int count)
 {
@@ -314,11 +348,7 @@ write_keys(const Writer *writer, const CoKey *keys, int count)
 				  SnapshotSelf, count > 1);
 	for (int i = 0; i < count; i++)
 	{
-		bool		found = co_walk_to(&walk, keys[i].text);
-
-		while (found && !is_waiting(walk.slot, origin))
-			found = co_walk_on(&walk, keys[i].text);
-		if (found)
+		if (waits(&walk, keys[i].text, origin))
 			continue;
 		if (batch != NULL)
 			add_to_batch(writer, batch, keys[i].text);
@@ -340,24 +370,48 @@ write_keys(const Writer *writer, const CoKey *keys, int count)
  * the table does: to give them back, and take them anew for the next row,
  * would cost more than to write it.
  */
-static uint64
-put(Relation queue, const CoQueueShape *shape, const CoKey *keys, int count,
-	const CoEnqueue *enqueue)
+static void
+open_writer(Writer *writer, Relation queue, const CoQueueShape *shape, const CoEnqueue *enqueue)
 {
-	Writer		writer;
-	uint64		written;
+	writer->shape = *shape;
+	writer->queue = queue;
+	writer->command = GetCurrentCommandId(true);
+	make_model(writer, enqueue);
+	for (int i = 0; i < writer->shape.indexes; i++)
+		writer->index[i] = index_open(writer->shape.index[i].id, RowExclusiveLock);
+}
 
-	writer.shape = *shape;
-	writer.queue = queue;
-	writer.command = GetCurrentCommandId(true);
-	make_model(&writer, enqueue);
-	for (int i = 0; i < writer.shape.indexes; i++)
-		writer.index[i] = index_open(writer.shape.index[i].id, RowExclusiveLock);
-	written = write_keys(&writer, keys, count);
-	for (int i = 0; i < writer.shape.indexes; i++)
-		index_close(writer.index[i], NoLock);
-	heap_freetuple(writer.model);
-	return written;
+static void
+close_writer(Writer *writer)
+{
+	for (int i = 0; i < writer->shape.indexes; i++)
+		index_close(writer->index[i], NoLock);
+	free_model(writer);
+}
+
+/* What an index may call runs as whoever owns it. */
+typedef struct User
+{
+	Oid			id;
+	int			context;
+} User;
+
+static User
+become_owner(Relation queue)
+{
+	User		before;
+
+	GetUserIdAndSecContext(&before.id, &before.context);
+	SetUserIdAndSecContext(queue->rd_rel->relowner,
+						   before.context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	return before;
+}
+
+static void
+become(User user)
+{
+	SetUserIdAndSecContext(user.id, user.context);
 }
 
 bool
@@ -365,21 +419,105 @@ co_put(const CoCatalog *catalog, const CoKey *keys, int count,
 	   const CoEnqueue *enqueue, uint64 *written)
 {
 	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
-	const CoQueueShape *shape;
-	Oid			user;
-	int			context;
-	bool		known;
+	User		user = become_owner(queue);
+	const CoQueueShape *shape = co_queue_shape(queue);
+	bool		known = shape->known;
 
-	/* What an index may call runs as whoever owns it. */
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(queue->rd_rel->relowner,
-						   context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	shape = co_queue_shape(queue);
-	known = shape->known;
 	if (known)
-		*written = put(queue, shape, keys, count, enqueue);
-	SetUserIdAndSecContext(user, context);
+	{
+		Writer		writer;
+
+		open_writer(&writer, queue, shape, enqueue);
+		*written = write_keys(&writer, keys, count);
+		close_writer(&writer);
+	}
+	become(user);
 	table_close(queue, NoLock);
 	return known;
+}
+
+/* ---------- one after the other ---------- */
+
+struct CoPutter
+{
+	Writer		writer;
+	CoWalk		walk;
+	MemoryContext context;		/* of these */
+};
+
+CoPutter *
+co_putter_begin(const CoCatalog *catalog, const CoEnqueue *enqueue)
+{
+	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
+	User		user = become_owner(queue);
+	const CoQueueShape *shape = co_queue_shape(queue);
+	CoPutter   *putter = NULL;
+
+	if (shape->known)
+	{
+		Writer	   *writer;
+
+		putter = palloc(sizeof(CoPutter));
+		putter->context = CurrentMemoryContext;
+		writer = &putter->writer;
+		open_writer(writer, queue, shape, enqueue);
+		co_walk_begin(&putter->walk, queue, writer->index[writer->shape.email_index],
+					  SnapshotSelf, false);
+	}
+	become(user);
+	if (putter == NULL)
+		table_close(queue, NoLock);
+	return putter;
+}
+
+bool
+co_putter_stands(const CoPutter *putter)
+{
+	return co_queue_shape_stands(&putter->writer.shape);
+}
+
+/* Whose row it is may change from one to the next as well. */
+static void
+adapt_model(CoPutter *putter, const CoEnqueue *enqueue)
+{
+	Writer	   *writer = &putter->writer;
+
+	if (writer->requester != enqueue->requester)
+	{
+		MemoryContext old = MemoryContextSwitchTo(putter->context);
+
+		free_model(writer);
+		make_model(writer, enqueue);
+		MemoryContextSwitchTo(old);
+	}
+	set_priority_and_time(writer, enqueue->priority, enqueue->accepts.verdict);
+}
+
+bool
+co_putter_put(CoPutter *putter, text *key, const CoEnqueue *enqueue)
+{
+	Writer	   *writer = &putter->writer;
+	User		user = become_owner(writer->queue);
+	bool		needed = !waits(&putter->walk, key, DatumGetInt64(writer->value[CO_QUEUE_ORIGIN]));
+
+	if (needed)
+	{
+		writer->command = GetCurrentCommandId(true);
+		adapt_model(putter, enqueue);
+		write_row(writer, key);
+	}
+	co_walk_rest(&putter->walk);
+	become(user);
+	return needed;
+}
+
+void
+co_putter_end(CoPutter *putter)
+{
+	Relation	queue = putter->writer.queue;
+
+	co_walk_end(&putter->walk);
+	close_writer(&putter->writer);
+	table_close(queue, NoLock);
+	pfree(putter);
 }

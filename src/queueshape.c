@@ -313,6 +313,7 @@ co_queue_shape(Relation queue)
 
 		memset(&shape, 0, sizeof(shape));
 		shape.queue = RelationGetRelid(queue);
+		shape.version = before;
 		shape.known = is_known_table(queue) && read_indexes(&shape, queue) &&
 			read_sequence(&shape, queue);
 
@@ -322,4 +323,10 @@ co_queue_shape(Relation queue)
 			kept.queue = InvalidOid;
 	}
 	return &kept;
+}
+
+bool
+co_queue_shape_stands(const CoQueueShape *shape)
+{
+	return kept.queue == shape->queue && kept.version == shape->version;
 }

@@ -44,6 +44,7 @@ typedef struct CoQueueIndex
 typedef struct CoQueueShape
 {
 	Oid			queue;
+	uint64		version;		/* which of those that this backend has read */
 	bool		known;			/* if not, nothing else is told */
 	int			indexes;
 	CoQueueIndex index[CO_QUEUE_INDEXES];
@@ -58,6 +59,9 @@ typedef struct CoQueueShape
  * be called as the table's owner.
  */
 extern const CoQueueShape *co_queue_shape(Relation queue);
+
+/* Has nothing been said of a change since then? */
+extern bool co_queue_shape_stands(const CoQueueShape *shape);
 
 /* Is this column null in a new row of an address? */
 extern bool co_queue_is_left_null(CoQueueColumn column);

@@ -37,6 +37,7 @@
 #include "enqueue.h"
 #include "guc.h"
 #include "lookup.h"
+#include "row_by_row.h"
 #include "triggeroptions.h"
 #include "verify.h"
 #include "worker.h"
@@ -292,6 +293,12 @@ take_address(const Firing *firing, const char *key)
 	CoEnqueue	enqueue = enqueue_of(firing);
 	CoRow		row;
 	bool		known;
+	bool		put;
+
+	/* Nobody asks what is stored, if anything is. */
+	if (options->mode == CO_TRIGGER_ENQUEUE && options->status == 0 &&
+		co_row_by_row_enqueue(&firing->catalog, key, &enqueue, &put))
+		return NULL;
 
 	if (options->mode == CO_TRIGGER_WAIT)
 		known = wait_for_answer(firing, key, &row);

@@ -103,6 +103,7 @@ find_row(CoWalk *walk, text *key)
 	{
 		if (walk->slot == NULL)
 			walk->slot = table_slot_create(walk->table, NULL);
+		walk->fetched = true;
 		do
 		{
 			found = index_fetch_heap(walk->scan, walk->slot);
@@ -150,6 +151,16 @@ co_walk_on(CoWalk *walk, text *key)
 	}
 	advance(walk);
 	return find_row(walk, key);
+}
+
+void
+co_walk_rest(CoWalk *walk)
+{
+	if (!walk->fetched)
+		return;					/* without an entry there is no page either */
+	ExecClearTuple(walk->slot);
+	index_rescan(walk->scan, NULL, 1, NULL, 0);
+	walk->fetched = walk->begun = false;
 }
 
 void

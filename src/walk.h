@@ -19,6 +19,7 @@ typedef struct CoWalk
 	bool		many;			/* keys are asked about in their order */
 	bool		begun;			/* when many: the scan stands somewhere ... */
 	bool		ended;			/* ... behind the last entry, or on one */
+	bool		fetched;		/* it holds pages of the table */
 } CoWalk;
 
 /*
@@ -31,6 +32,9 @@ extern void co_walk_begin(CoWalk *walk, Relation table, Relation index,
 /* To the first row with this key, then to the next one; false: there is none. */
 extern bool co_walk_to(CoWalk *walk, text *key);
 extern bool co_walk_on(CoWalk *walk, text *key);
+
+/* Let go of all pages, to go to another key some time later. */
+extern void co_walk_rest(CoWalk *walk);
 
 extern void co_walk_end(CoWalk *walk);
 

@@ -105,6 +105,24 @@ subtest 'a reader that stands still' => sub {
 	reader_gets(q{SELECT count(*) FROM clearout_results WHERE email IN ('valid-both@x.test', 'valid-on@x.test')}, 2, 'and that ends when its row is gone');
 };
 
+# A table that enqueues what comes, and a truncation that comes without a command.
+subtest 'what is replicated fires a trigger' => sub {
+	sql('CREATE TABLE customer (email text PRIMARY KEY); ALTER PUBLICATION all_of_them ADD TABLE customer');
+	at_reader(q{SELECT clearout_pause();
+		CREATE TABLE customer (email text PRIMARY KEY);
+		CREATE TRIGGER validate AFTER INSERT ON customer FOR EACH ROW EXECUTE FUNCTION clearout_verify_trigger('email');
+		ALTER TABLE customer ENABLE ALWAYS TRIGGER validate;
+		ALTER SUBSCRIPTION one REFRESH PUBLICATION});
+	reader_gets(q{SELECT count(*) = 0 FROM pg_subscription_rel WHERE srsubstate <> 'r'}, 't', 'one more table');
+	sql(q{BEGIN; INSERT INTO customer SELECT 'valid-c' || i || '@x.test' FROM generate_series(1, 100) i;
+		TRUNCATE clearout_queue;
+		INSERT INTO customer SELECT 'valid-d' || i || '@x.test' FROM generate_series(1, 50) i; COMMIT});
+	reader_gets('SELECT count(*) FROM customer', 150, 'rows, and the queue truncated between them');
+	is(at_reader('SELECT count(*) FROM clearout_queue'), 50, '... of which the later ones are enqueued');
+	at_reader('DELETE FROM clearout_queue; DROP TABLE customer; SELECT clearout_resume()');
+	sql('DROP TABLE customer');
+};
+
 subtest 'dump' => sub {
 	my $file = "${PostgreSQL::Test::Utils::tmp_check}/dump.sql";
 	$node->command_ok([ 'pg_dump', '--no-sync', '--file', $file, 'postgres' ], 'dumped');
