@@ -139,6 +139,8 @@ typedef struct CoTransfer
 	void	   *owner;
 
 	/* the request */
+	char	   *url;			/* what the easy handle is set to ... */
+	CURLU	   *url_parsed;		/* ... and the same in curl's parts */
 	bool		post;
 	char	   *request;		/* body, or the piece of it that was supplied */
 	size_t		request_size;	/* allocated */
@@ -150,6 +152,7 @@ typedef struct CoTransfer
 	bool		hungry;			/* ... and curl waits for the next */
 	char	   *authorization;	/* header line */
 	struct curl_slist authorization_node;
+	struct curl_slist user_agent_node;
 	char	   *content_type;	/* header line, if it is not JSON */
 	struct curl_slist content_type_node;
 	bool		proxied;		/* what the easy handle is set to */
@@ -214,6 +217,7 @@ struct CoHttp
 	char	   *ca_file;
 	char	   *proxy;
 	char	   *user_agent;
+	char	   *user_agent_line;	/* the same as a header line; or NULL */
 	bool		allow_http;
 	int			connect_timeout;
 	size_t		body_max;
@@ -763,6 +767,8 @@ transfer_free(CoTransfer *transfer)
 	}
 	free(transfer->request);
 	free(transfer->content_type);
+	free(transfer->url);
+	curl_url_cleanup(transfer->url_parsed);
 	buffer_free(&transfer->body);
 	free(transfer);
 }
@@ -843,8 +849,6 @@ transfer_create(CoHttp *http, CURLcode *result)
 	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	(void) curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 0L);
-	if (http->user_agent != NULL)
-		SET(CURLOPT_USERAGENT, http->user_agent);
 #if HAVE_PREREQ
 	SET(CURLOPT_PREREQFUNCTION, before_request);
 	SET(CURLOPT_PREREQDATA, transfer);
@@ -1424,6 +1428,17 @@ co_http_create(const CoHttpConfig *config, char *message, size_t message_size)
 		http->proxy = NULL;
 	}
 
+	if (http->user_agent != NULL)
+	{
+		static const char name[] = "User-Agent: ";
+
+		http->user_agent_line = malloc(sizeof(name) + strlen(http->user_agent));
+		if (http->user_agent_line == NULL)
+			goto failed;
+		strcpy(http->user_agent_line, name);
+		strcat(http->user_agent_line, http->user_agent);
+	}
+
 	http->capacity = descriptors_capacity(config->max_transfers > 0 ?
 										  config->max_transfers : 1);
 	http->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -1518,6 +1533,7 @@ co_http_destroy(CoHttp *http)
 	free(http->ca_file);
 	free(http->proxy);
 	free(http->user_agent);
+	free(http->user_agent_line);
 	free(http);
 	signals_drop_pipe();
 	signals_restore(&saved);
@@ -1549,9 +1565,9 @@ outcome_local(CoOutcome *outcome, const char *text)
 				   strlen(text));
 }
 
-/* The header lines but for the token's.  NULL: no memory. */
+/* The header lines that depend on the kind of request.  NULL: no memory. */
 static struct curl_slist *
-common_headers(CoTransfer *transfer, const char *content_type)
+kind_headers(CoTransfer *transfer, const char *content_type)
 {
 	static const char name[] = "Content-Type: ";
 
@@ -1569,6 +1585,24 @@ common_headers(CoTransfer *transfer, const char *content_type)
 	transfer->content_type_node.data = transfer->content_type;
 	transfer->content_type_node.next = &other_post_headers;
 	return &transfer->content_type_node;
+}
+
+/*
+ * The header lines but for the token's.  NULL: no memory.
+ *
+ * Our name is one of them, since curl would write CURLOPT_USERAGENT anew for
+ * each request, character by character, before it writes the request.
+ */
+static struct curl_slist *
+common_headers(CoTransfer *transfer, const char *content_type)
+{
+	struct curl_slist *headers = kind_headers(transfer, content_type);
+
+	if (headers == NULL || transfer->http->user_agent_line == NULL)
+		return headers;
+	transfer->user_agent_node.data = transfer->http->user_agent_line;
+	transfer->user_agent_node.next = headers;
+	return &transfer->user_agent_node;
 }
 
 /* Set the transfer's header lines; the token's line is kept while it lasts. */
@@ -1622,6 +1656,48 @@ request_reserve(CoTransfer *transfer, size_t length)
 	return true;
 }
 
+/*
+ * Set where the request goes.  Nearly all of them go where the last one went,
+ * and curl parses a text anew for each: so it is given the parts, and a handle
+ * that has them already is left alone.
+ */
+static CURLcode
+request_set_url(CoTransfer *transfer, const char *url)
+{
+	CURL	   *easy = transfer->easy;
+	CURLcode	code = CURLE_OK;
+	CURLU	   *parsed;
+	char	   *copy;
+	CURLUcode	url_code;
+
+	if (transfer->url != NULL && strcmp(transfer->url, url) == 0)
+		return CURLE_OK;
+	parsed = curl_url();
+	copy = strdup(url);
+	if (parsed == NULL || copy == NULL)
+	{
+		curl_url_cleanup(parsed);
+		free(copy);
+		return CURLE_OUT_OF_MEMORY;
+	}
+	url_code = curl_url_set(parsed, CURLUPART_URL, url, CURLU_DISALLOW_USER);
+	if (url_code != CURLUE_OK)
+	{
+		curl_url_cleanup(parsed);
+		free(copy);
+		return url_code == CURLUE_OUT_OF_MEMORY ? CURLE_OUT_OF_MEMORY : CURLE_URL_MALFORMAT;
+	}
+
+	/* the text too, which messages are made from */
+	SET(CURLOPT_URL, url);
+	SET(CURLOPT_CURLU, parsed);
+	free(transfer->url);
+	curl_url_cleanup(transfer->url_parsed);
+	transfer->url = copy;
+	transfer->url_parsed = parsed;
+	return code;
+}
+
 /* Set what depends on the request. */
 static CURLcode
 request_set(CoTransfer *transfer, const CoHttpRequest *request)
@@ -1661,7 +1737,8 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 	if (transfer->fresh)
 		SET(CURLOPT_FRESH_CONNECT, 0L);
 	transfer->fresh = false;
-	SET(CURLOPT_URL, request->url);
+	if (code == CURLE_OK)
+		code = request_set_url(transfer, request->url);
 	SET(CURLOPT_HTTPHEADER, headers);
 	SET(CURLOPT_TIMEOUT_MS, (long) (request->timeout > 0 ? request->timeout : 1));
 	if (transfer->post)
@@ -1689,6 +1766,8 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 	{
 		SET(CURLOPT_PROXY, proxied ? http->proxy : "");
 		SET(CURLOPT_NOPROXY, proxied ? "" : "*");
+		/* a proxy's CONNECT has no other source of it */
+		SET(CURLOPT_USERAGENT, proxied ? http->user_agent : NULL);
 		transfer->proxied = proxied;
 	}
 	return code;

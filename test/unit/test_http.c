@@ -791,6 +791,17 @@ resident_kb(void)
 
 #define POST "{\"email\":\"someone@example.com\"}"
 
+/* Is our name in the head of a request, and only once? */
+static bool
+names_us_once(const char *head)
+{
+	static const char expected[] = "\r\nUser-Agent: clearout-test/1.0\r\n";
+	const char *line = strcasestr(head, "\r\nUser-Agent:");
+
+	return line != NULL && strncmp(line, expected, strlen(expected)) == 0 &&
+		strcasestr(line + 2, "\r\nUser-Agent:") == NULL;
+}
+
 static void
 test_urls(void)
 {
@@ -887,7 +898,7 @@ test_exchange(void)
 	CHECK(strstr(call.body, "\r\nAuthorization: " TOKEN "\r\n") != NULL, "%s", call.body);
 	CHECK(strstr(call.body, "\r\nContent-Type: application/json\r\n") != NULL, "%s", call.body);
 	CHECK(strstr(call.body, "\r\nAccept: application/json\r\n") != NULL, "%s", call.body);
-	CHECK(strstr(call.body, "\r\nUser-Agent: clearout-test/1.0\r\n") != NULL, "%s", call.body);
+	CHECK(names_us_once(call.body), "%s", call.body);
 	CHECK(strstr(call.body, "\r\nContent-Length: 31\r\n") != NULL, "%s", call.body);
 	CHECK(strcasestr(call.body, "\r\nExpect") == NULL, "%s", call.body);
 	CHECK(strcasestr(call.body, "Encoding") == NULL, "%s", call.body);
@@ -895,6 +906,7 @@ test_exchange(void)
 
 	one(http, &call, "/head", NULL, 5000);
 	CHECK(strncmp(call.body, "GET /head HTTP/1.1\r\n", 20) == 0, "%s", call.body);
+	CHECK(names_us_once(call.body), "%s", call.body);
 	CHECK(strstr(call.body, "\r\nAuthorization: " TOKEN "\r\n") != NULL, "%s", call.body);
 	CHECK(strcasestr(call.body, "\r\nContent-") == NULL, "%s", call.body);
 
@@ -1485,6 +1497,7 @@ test_proxy(void)
 	expect_fault(&call, "proxied", CO_FAULT_NONE, true);
 	CHECK(strncmp(call.body, "POST http://nonexistent.invalid/head HTTP/1.1\r\n", 47) == 0,
 		  "%s", call.body);
+	CHECK(names_us_once(call.body), "%s", call.body);
 	/* the same easy handle, and now without */
 	one(http, &call, "/head", POST, 30000);
 	CHECK(strncmp(call.body, "POST /head HTTP/1.1\r\n", 21) == 0, "%s", call.body);
