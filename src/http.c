@@ -1692,6 +1692,14 @@ request_set_url(CoTransfer *transfer, const char *url)
 	SET(CURLOPT_URL, url);
 	SET(CURLOPT_CURLU, parsed);
 	free(transfer->url);
+	transfer->url = NULL;
+	if (code != CURLE_OK)
+	{
+		/* curl may hold on to the old parts: they stay until it has others */
+		curl_url_cleanup(parsed);
+		free(copy);
+		return code;
+	}
 	curl_url_cleanup(transfer->url_parsed);
 	transfer->url = copy;
 	transfer->url_parsed = parsed;
