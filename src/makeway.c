@@ -311,8 +311,7 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 	bool		active = co_shared != NULL && IsUnderPostmaster;
 	volatile bool commits_prepared;
 	Node	   *statement = planned->utilityStmt;
-
-	co_row_by_row_close();
+	bool		barred = co_row_by_row_begin_command(statement);
 
 	/* Not to be looked at afterwards: the command may have freed it. */
 	commits_prepared = active && IsA(statement, TransactionStmt) &&
@@ -345,9 +344,11 @@ process_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 	{
 		/* The transaction may go on, if this was in a subtransaction. */
 		lift_hold();
+		co_row_by_row_end_command(barred);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	co_row_by_row_end_command(barred);
 
 	if (commits_prepared && IsTransactionState())
 	{

@@ -18,9 +18,9 @@
  * down to the pin on a page, goes with it at once.  But for its locks: they go
  * to the transaction, whose rows they protect.
  *
- * Nothing is locked here that the common way has not locked before, in this
- * order: the queue, to the end of the transaction, then the results, for which
- * nobody waits.
+ * The queue is locked first, as the common way has done before, and then the
+ * results, for which nobody waits.  All of that lasts until they are closed, or
+ * where a subtransaction fails, to the end of the transaction.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -56,6 +56,7 @@ static struct
 	SubTransactionId busy;
 }			kept;
 
+static bool barred = false;		/* within a command that may want the tables unused */
 static int	common = 0;			/* rows that went the common way since */
 
 /* ---------- closing ---------- */
@@ -82,8 +83,8 @@ let_go(bool orderly)
 	MemoryContextDelete(kept.context);
 }
 
-void
-co_row_by_row_close(void)
+static void
+close_tables(void)
 {
 	ResourceOwner before = CurrentResourceOwner;
 
@@ -106,13 +107,13 @@ transaction_callback(XactEvent event, void *argument)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			co_row_by_row_close();
+			close_tables();
 			break;
-		case XACT_EVENT_COMMIT: /* somebody may have put in more since */
-		case XACT_EVENT_PREPARE:
-			co_row_by_row_close();
+		case XACT_EVENT_COMMIT:
+			close_tables();		/* somebody may have put in more since */
 			forget();
 			break;
+		case XACT_EVENT_PREPARE:	/* the locks are not ours any more */
 		case XACT_EVENT_ABORT:
 			forget();			/* it goes with the transaction's */
 			break;
@@ -145,6 +146,45 @@ register_callbacks(void)
 	registered = true;
 }
 
+/* ---------- commands ---------- */
+
+/* Does it nothing itself but run queries, and commands that we are told of? */
+static bool
+only_runs_queries(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_CallStmt:
+		case T_CopyStmt:
+		case T_CreateTableAsStmt:
+		case T_DeclareCursorStmt:
+		case T_DoStmt:
+		case T_ExecuteStmt:
+		case T_ExplainStmt:
+		case T_FetchStmt:
+			return true;
+		default:
+			return false;
+	}
+}
+
+bool
+co_row_by_row_begin_command(Node *command)
+{
+	bool		before = barred;
+
+	close_tables();
+	if (!only_runs_queries(command))
+		barred = true;
+	return before;
+}
+
+void
+co_row_by_row_end_command(bool before)
+{
+	barred = before;
+}
+
 /* ---------- opening ---------- */
 
 /* False if a table is locked against us, or is not as the extension made it. */
@@ -175,7 +215,7 @@ open_tables(const CoCatalog *catalog, const CoEnqueue *enqueue)
 
 	complete = kept.looker != NULL && !co_looker_is_blind(kept.looker);
 	if (!complete)
-		co_row_by_row_close();
+		close_tables();
 	return complete;
 }
 
@@ -209,11 +249,11 @@ co_row_by_row_enqueue(const CoCatalog *catalog, const char *key, const CoEnqueue
 	if (kept.busy != InvalidSubTransactionId)
 		return false;
 	if (kept.owner != NULL && !is_open_for(catalog))
-		co_row_by_row_close();
+		close_tables();
 	if (kept.owner == NULL)
 	{
 		/* Without our library preloaded, nothing tells us to close. */
-		if (common < ROWS_UNTIL_KEPT || co_shared == NULL || !IsUnderPostmaster ||
+		if (common < ROWS_UNTIL_KEPT || barred || co_shared == NULL || !IsUnderPostmaster ||
 			IsLogicalWorker() || !open_tables(catalog, enqueue))
 			return false;
 	}

@@ -6,6 +6,8 @@
 #ifndef CO_ROW_BY_ROW_H
 #define CO_ROW_BY_ROW_H
 
+#include "nodes/nodes.h"
+
 #include "enqueue.h"
 
 /*
@@ -21,9 +23,13 @@ extern bool co_row_by_row_enqueue(const CoCatalog *catalog, const char *key,
 extern void co_row_by_row_note(void);
 
 /*
- * Close what is kept open.  To be called before any command that may find that
- * this session still uses a table of ours.
+ * To be called around any command that is not a plain query.  It may find that
+ * this session still uses a table of ours: so what is open is closed, and
+ * nothing is kept open by what triggers do meanwhile, unless all that the
+ * command does is to run queries.  What the first returns is for the second,
+ * also after an error.
  */
-extern void co_row_by_row_close(void);
+extern bool co_row_by_row_begin_command(Node *command);
+extern void co_row_by_row_end_command(bool before);
 
 #endif							/* CO_ROW_BY_ROW_H */

@@ -119,6 +119,29 @@ subtest 'commands on the tables in between' => sub {
 	}
 };
 
+# Triggers run within a command, that is, after what was open was closed for it.
+subtest 'within commands' => sub {
+	begin();
+	sql(q{CREATE TABLE customer (email text);
+		CREATE FUNCTION many() RETURNS bigint LANGUAGE sql AS
+			$$ SELECT count(*) FROM generate_series(1, 40) i WHERE public.clearout_enqueue(gen_random_uuid() || '@n.test') $$;
+		CREATE FUNCTION on_truncate() RETURNS trigger LANGUAGE plpgsql AS
+			$$ BEGIN DO 'BEGIN PERFORM public.many(); END'; PERFORM public.many(); RETURN NULL; END $$;
+		CREATE FUNCTION on_command() RETURNS event_trigger LANGUAGE plpgsql AS
+			$$ BEGIN IF current_setting('test.commands', true) = 'on' THEN PERFORM public.many(); END IF; END $$;
+		INSERT INTO clearout_results (email, status, verified_at, source) VALUES ('known@n.test', 'valid', now(), 'instant');
+		CREATE TRIGGER many BEFORE TRUNCATE ON customer FOR EACH STATEMENT EXECUTE FUNCTION on_truncate();
+		CREATE EVENT TRIGGER many ON ddl_command_start EXECUTE FUNCTION on_command()});
+	foreach my $command ('TRUNCATE customer, clearout_queue', 'ALTER TABLE clearout_queue SET (fillfactor = 80)',
+		'CREATE INDEX extra ON clearout_queue (enqueued_at)', 'REINDEX TABLE clearout_results', 'TRUNCATE customer, clearout_results')
+	{
+		is(sqlstate($node, 'SET test.commands = on; BEGIN; ' . put(100) . "$command; " . put(100) . 'ROLLBACK'), '00000', $command);
+	}
+	is(sqlstate($node, 'BEGIN; SAVEPOINT s; TRUNCATE customer, missing'), '42P01', 'a command that fails');
+	is(sql('BEGIN; DO $$ BEGIN TRUNCATE customer, missing; EXCEPTION WHEN undefined_table THEN END $$; ' . put(100) . $open), 1, '... does not keep others from it');
+	sql('DROP EVENT TRIGGER many; DROP TABLE customer; DROP FUNCTION on_truncate; DROP FUNCTION on_command; DROP FUNCTION many');
+};
+
 subtest 'who fails in between' => sub {
 	begin();
 	is(sql('BEGIN; ' . put(50) . 'SAVEPOINT s; ' . put(50) . 'ROLLBACK TO s; ' . put(50) . 'SAVEPOINT t; ' . put(50) . 'RELEASE t; ' . put(50) . 'COMMIT; SELECT count(*) FROM clearout_queue'),
