@@ -1674,19 +1674,10 @@ request_set_url(CoTransfer *transfer, const char *url)
 		return CURLE_OK;
 	parsed = curl_url();
 	copy = strdup(url);
-	if (parsed == NULL || copy == NULL)
-	{
-		curl_url_cleanup(parsed);
-		free(copy);
-		return CURLE_OUT_OF_MEMORY;
-	}
-	url_code = curl_url_set(parsed, CURLUPART_URL, url, CURLU_DISALLOW_USER);
+	url_code = parsed == NULL || copy == NULL ? CURLUE_OUT_OF_MEMORY :
+		curl_url_set(parsed, CURLUPART_URL, url, CURLU_DISALLOW_USER);
 	if (url_code != CURLUE_OK)
-	{
-		curl_url_cleanup(parsed);
-		free(copy);
-		return url_code == CURLUE_OUT_OF_MEMORY ? CURLE_OUT_OF_MEMORY : CURLE_URL_MALFORMAT;
-	}
+		code = url_code == CURLUE_OUT_OF_MEMORY ? CURLE_OUT_OF_MEMORY : CURLE_URL_MALFORMAT;
 
 	/* the text too, which messages are made from */
 	SET(CURLOPT_URL, url);

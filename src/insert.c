@@ -20,13 +20,13 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
-#include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "compat.h"
 #include "defaults.h"
 #include "insert.h"
+#include "owner.h"
 
 /* Rows that are written together. */
 #define GROUP 500
@@ -44,25 +44,6 @@ struct CoInserter
 	ExprState **fill;			/* by column: its default; NULL: null, or what
 								 * the caller says */
 };
-
-/* Whose code an index or a constraint may run. */
-typedef struct Identity
-{
-	Oid			user;
-	int			context;
-} Identity;
-
-static Identity
-become_owner(Relation table)
-{
-	Identity	before;
-
-	GetUserIdAndSecContext(&before.user, &before.context);
-	SetUserIdAndSecContext(table->rd_rel->relowner,
-						   before.context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	return before;
-}
 
 /* Would INSERT do no more than what we do? */
 static bool
@@ -98,7 +79,7 @@ co_insert_begin(Oid table_id, const Oid *types, int count)
 {
 	CoInserter *inserter;
 	Relation	table = table_open(table_id, NoLock);
-	Identity	before;
+	CoUser		before;
 	Expr	  **defaults;
 
 	if (!is_plain(table, types, count))
@@ -106,7 +87,7 @@ co_insert_begin(Oid table_id, const Oid *types, int count)
 		table_close(table, NoLock);
 		return NULL;
 	}
-	before = become_owner(table);
+	before = co_become_owner(table);
 	inserter = palloc0(sizeof(CoInserter));
 	inserter->table = table;
 	inserter->count = count;
@@ -125,7 +106,7 @@ co_insert_begin(Oid table_id, const Oid *types, int count)
 		if ((i >= count || !OidIsValid(types[i])) && defaults[i] != NULL)
 			inserter->fill[i] = ExecPrepareExpr(defaults[i], inserter->estate);
 	}
-	SetUserIdAndSecContext(before.user, before.context);
+	co_become(before);
 	return inserter;
 }
 
@@ -216,32 +197,32 @@ add(CoInserter *inserter, const Datum *values, const char *nulls, const bool *is
 bool
 co_insert_add(CoInserter *inserter, const Datum *values, const char *nulls)
 {
-	Identity	before = become_owner(inserter->table);
+	CoUser		before = co_become_owner(inserter->table);
 	bool		is_new = add(inserter, values, nulls, NULL);
 
-	SetUserIdAndSecContext(before.user, before.context);
+	co_become(before);
 	return is_new;
 }
 
 void
 co_insert_write(CoInserter *inserter)
 {
-	Identity	before = become_owner(inserter->table);
+	CoUser		before = co_become_owner(inserter->table);
 
 	write_group(inserter);
-	SetUserIdAndSecContext(before.user, before.context);
+	co_become(before);
 }
 
 void
 co_insert_new_rows(CoInserter *inserter, Datum *const *values, bool *const *isnull,
 				   int count, bool *is_new)
 {
-	Identity	before = become_owner(inserter->table);
+	CoUser		before = co_become_owner(inserter->table);
 
 	for (int i = 0; i < count; i++)
 		is_new[i] = add(inserter, values[i], NULL, isnull[i]);
 	write_group(inserter);
-	SetUserIdAndSecContext(before.user, before.context);
+	co_become(before);
 }
 
 void

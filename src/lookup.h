@@ -41,8 +41,9 @@ extern void co_looker_end(CoLooker *looker);
 /*
  * Likewise, but from time to time within a transaction, in any order.  Reads
  * what is committed at each look and what the transaction itself has written,
- * without a snapshot: an answer that is being written over may be missed, and so are the first ones in an empty table.  So
- * nothing that is paid for may hang on it alone.
+ * without a snapshot: an answer that is being written over may be missed, and
+ * so are the first ones in an empty table.  So nothing that is paid for may
+ * hang on it alone.
  * co_looker_rest() lets go of the pages until the next look.
  */
 extern CoLooker *co_looker_begin_lasting(const CoCatalog *catalog);

@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "owner.h"
 #include "put.h"
 #include "queue.h"
 #include "queueshape.h"
@@ -389,37 +390,12 @@ close_writer(Writer *writer)
 	free_model(writer);
 }
 
-/* What an index may call runs as whoever owns it. */
-typedef struct User
-{
-	Oid			id;
-	int			context;
-} User;
-
-static User
-become_owner(Relation queue)
-{
-	User		before;
-
-	GetUserIdAndSecContext(&before.id, &before.context);
-	SetUserIdAndSecContext(queue->rd_rel->relowner,
-						   before.context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	return before;
-}
-
-static void
-become(User user)
-{
-	SetUserIdAndSecContext(user.id, user.context);
-}
-
 bool
 co_put(const CoCatalog *catalog, const CoKey *keys, int count,
 	   const CoEnqueue *enqueue, uint64 *written)
 {
 	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
-	User		user = become_owner(queue);
+	CoUser		user = co_become_owner(queue);
 	const CoQueueShape *shape = co_queue_shape(queue);
 	bool		known = shape->known;
 
@@ -431,7 +407,7 @@ co_put(const CoCatalog *catalog, const CoKey *keys, int count,
 		*written = write_keys(&writer, keys, count);
 		close_writer(&writer);
 	}
-	become(user);
+	co_become(user);
 	table_close(queue, NoLock);
 	return known;
 }
@@ -449,7 +425,7 @@ CoPutter *
 co_putter_begin(const CoCatalog *catalog, const CoEnqueue *enqueue)
 {
 	Relation	queue = table_open(co_catalog_need(catalog, &catalog->queue), RowExclusiveLock);
-	User		user = become_owner(queue);
+	CoUser		user = co_become_owner(queue);
 	const CoQueueShape *shape = co_queue_shape(queue);
 	CoPutter   *putter = NULL;
 
@@ -464,7 +440,7 @@ co_putter_begin(const CoCatalog *catalog, const CoEnqueue *enqueue)
 		co_walk_begin(&putter->walk, queue, writer->index[writer->shape.email_index],
 					  SnapshotSelf, false);
 	}
-	become(user);
+	co_become(user);
 	if (putter == NULL)
 		table_close(queue, NoLock);
 	return putter;
@@ -497,7 +473,7 @@ bool
 co_putter_put(CoPutter *putter, text *key, const CoEnqueue *enqueue)
 {
 	Writer	   *writer = &putter->writer;
-	User		user = become_owner(writer->queue);
+	CoUser		user = co_become_owner(writer->queue);
 	bool		needed = !waits(&putter->walk, key, DatumGetInt64(writer->value[CO_QUEUE_ORIGIN]));
 
 	if (needed)
@@ -507,7 +483,7 @@ co_putter_put(CoPutter *putter, text *key, const CoEnqueue *enqueue)
 		write_row(writer, key);
 	}
 	co_walk_rest(&putter->walk);
-	become(user);
+	co_become(user);
 	return needed;
 }
 

@@ -19,8 +19,9 @@
  * to the transaction, whose rows they protect.
  *
  * The queue is locked first, as the common way has done before, and then the
- * results, for which nobody waits.  All of that lasts until they are closed, or
- * where a subtransaction fails, to the end of the transaction.
+ * results, for which nobody waits.  The former lasts to the end of the
+ * transaction, the latter until they are closed, or as long if that is because
+ * a subtransaction fails.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
