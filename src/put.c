@@ -206,8 +206,9 @@ set_priority_and_time(Writer *writer, int32 priority, TimestampTz since)
 	memcpy(data + REST_AT(EMAIL_AT + VARHDRSZ_SHORT), &since, sizeof(since));
 }
 
-static void
-write_entry(const Writer *writer, int number, const Row *row)
+/* What index_insert() says, which depends on the check. */
+static bool
+write_entry(const Writer *writer, int number, const Row *row, IndexUniqueCheck check)
 {
 	const CoQueueIndex *index = &writer->shape.index[number];
 	Datum		value[CO_QUEUE_COLUMNS];
@@ -227,14 +228,55 @@ write_entry(const Writer *writer, int number, const Row *row)
 	}
 
 	/* a btree makes no use of an IndexInfo */
-	(void) index_insert(writer->index[number], value, isnull, (ItemPointer) &row->place,
-						writer->queue, index->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-						false, NULL);
+	return index_insert(writer->index[number], value, isnull, (ItemPointer) &row->place,
+						writer->queue, check, false, NULL);
 }
 
-/* ---------- one, and many ---------- */
+static IndexUniqueCheck
+check_of(const Writer *writer, int number)
+{
+	return writer->shape.index[number].unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
+}
 
-static void
+/* ---------- does it wait already? ---------- */
+
+/* Does the row that was found wait for an answer, to be paid by us? */
+static bool
+is_waiting(TupleTableSlot *slot, int64 origin)
+{
+	slot_getsomeattrs(slot, CO_QUEUE_FAILED_AT + 1);
+	return slot->tts_isnull[CO_QUEUE_FAILED_AT] &&
+		DatumGetInt64(slot->tts_values[CO_QUEUE_ORIGIN]) == origin;
+}
+
+/* Is there such a row, other than this one? */
+static bool
+waits(CoWalk *walk, text *key, int64 origin, ItemPointer other_than)
+{
+	bool		found = co_walk_to(walk, key);
+
+	while (found && (!is_waiting(walk->slot, origin) ||
+					 (other_than != NULL && ItemPointerEquals(&walk->slot->tts_tid, other_than))))
+		found = co_walk_on(walk, key);
+	return found;
+}
+
+/* ---------- one ---------- */
+
+/*
+ * To look first is to come twice from the root of the index to the same page.
+ * So where many have been new, the next is written at once, and the btree is
+ * asked to say whether there may be an equal entry: it does that for whoever
+ * asks, and lets the entry in, be the index unique or not
+ * (UNIQUE_CHECK_PARTIAL).  Then we look, and take the row out again if it
+ * waits already.  That costs more than to have looked, and leaves a dead row;
+ * so first look at as many again.
+ */
+#define NEW_UNTIL_WRITTEN_FIRST 32
+
+static int	new_in_a_row = 0;
+
+static Row
 write_row(const Writer *writer, text *key)
 {
 	Row			row = {take_number(&writer->shape), key};
@@ -242,10 +284,66 @@ write_row(const Writer *writer, text *key)
 
 	heap_insert(writer->queue, tuple, writer->command, 0, NULL);
 	row.place = tuple->t_self;
-	for (int i = 0; i < writer->shape.indexes; i++)
-		write_entry(writer, i, &row);
 	pfree(tuple);
+	return row;
 }
+
+static void
+write_entries(const Writer *writer, const Row *row, int all_but)
+{
+	for (int i = 0; i < writer->shape.indexes; i++)
+	{
+		if (i != all_but)
+			(void) write_entry(writer, i, row, check_of(writer, i));
+	}
+}
+
+static bool
+write_first(const Writer *writer, CoWalk *walk, text *key, int64 origin)
+{
+	int			first = writer->shape.email_index;
+	Row			row = write_row(writer, key);
+
+	if (!write_entry(writer, first, &row, UNIQUE_CHECK_PARTIAL) &&
+		waits(walk, key, origin, &row.place))
+	{
+		CommandCounterIncrement();	/* who has just written it cannot delete it */
+		simple_heap_delete(writer->queue, &row.place);
+		return false;
+	}
+	write_entries(writer, &row, first);
+	return true;
+}
+
+static bool
+look_first(const Writer *writer, CoWalk *walk, text *key, int64 origin)
+{
+	Row			row;
+
+	if (waits(walk, key, origin, NULL))
+		return false;
+	row = write_row(writer, key);
+	write_entries(writer, &row, -1);
+	return true;
+}
+
+/* False if it waits already. */
+static bool
+write_key(const Writer *writer, CoWalk *walk, text *key)
+{
+	int64		origin = DatumGetInt64(writer->value[CO_QUEUE_ORIGIN]);
+	bool		written;
+
+	if (new_in_a_row < NEW_UNTIL_WRITTEN_FIRST ||
+		check_of(writer, writer->shape.email_index) != UNIQUE_CHECK_NO)
+		written = look_first(writer, walk, key, origin);
+	else
+		written = write_first(writer, walk, key, origin);
+	new_in_a_row = written ? Min(new_in_a_row + 1, NEW_UNTIL_WRITTEN_FIRST) : 0;
+	return written;
+}
+
+/* ---------- many ---------- */
 
 typedef struct Batch
 {
@@ -283,7 +381,7 @@ flush_batch(const Writer *writer, Batch *batch)
 	for (int i = 0; i < writer->shape.indexes; i++)
 	{
 		for (int k = 0; k < batch->count; k++)
-			write_entry(writer, i, &batch->row[k]);
+			(void) write_entry(writer, i, &batch->row[k], check_of(writer, i));
 	}
 	batch->count = 0;
 }
@@ -314,25 +412,6 @@ end_batch(const Writer *writer, Batch *batch)
 	pfree(batch);
 }
 
-/* Does the row that was found wait for an answer, to be paid by us? */
-static bool
-is_waiting(TupleTableSlot *slot, int64 origin)
-{
-	slot_getsomeattrs(slot, CO_QUEUE_FAILED_AT + 1);
-	return slot->tts_isnull[CO_QUEUE_FAILED_AT] &&
-		DatumGetInt64(slot->tts_values[CO_QUEUE_ORIGIN]) == origin;
-}
-
-static bool
-waits(CoWalk *walk, text *key, int64 origin)
-{
-	bool		found = co_walk_to(walk, key);
-
-	while (found && !is_waiting(walk->slot, origin))
-		found = co_walk_on(walk, key);
-	return found;
-}
-
 static uint64
 write_keys(const Writer *writer, const CoKey *keys, int count)
 {
@@ -349,13 +428,13 @@ write_keys(const Writer *writer, const CoKey *keys, int count)
 				  SnapshotSelf, count > 1);
 	for (int i = 0; i < count; i++)
 	{
-		if (waits(&walk, keys[i].text, origin))
-			continue;
-		if (batch != NULL)
+		if (batch == NULL)
+			written += write_key(writer, &walk, keys[i].text);
+		else if (!waits(&walk, keys[i].text, origin, NULL))
+		{
 			add_to_batch(writer, batch, keys[i].text);
-		else
-			write_row(writer, keys[i].text);
-		written++;
+			written++;
+		}
 		CHECK_FOR_INTERRUPTS();
 	}
 	co_walk_end(&walk);
@@ -474,17 +553,14 @@ co_putter_put(CoPutter *putter, text *key, const CoEnqueue *enqueue)
 {
 	Writer	   *writer = &putter->writer;
 	CoUser		user = co_become_owner(writer->queue);
-	bool		needed = !waits(&putter->walk, key, DatumGetInt64(writer->value[CO_QUEUE_ORIGIN]));
+	bool		written;
 
-	if (needed)
-	{
-		writer->command = GetCurrentCommandId(true);
-		adapt_model(putter, enqueue);
-		write_row(writer, key);
-	}
+	writer->command = GetCurrentCommandId(true);
+	adapt_model(putter, enqueue);
+	written = write_key(writer, &putter->walk, key);
 	co_walk_rest(&putter->walk);
 	co_become(user);
-	return needed;
+	return written;
 }
 
 void

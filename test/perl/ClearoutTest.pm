@@ -32,7 +32,7 @@ use Test::More;
 
 our @EXPORT = qw(
   clearout_node sqlstate error_of start_psql finish_psql value_of poll_status
-  away_from_midnight
+  queue_faults away_from_midnight
 );
 
 # The tests are written in UTF-8, whatever the databases are in.
@@ -150,6 +150,11 @@ sub finish_psql
 
 One value; and whether a condition on C<clearout_status> comes true.
 
+=item queue_faults($node)
+
+What amcheck, which must be there, says of table and indexes of the queue;
+nothing, if all is well.
+
 =item away_from_midnight($seconds)
 
 Budgets and daily limits begin anew at 00:00 UTC: a test of these that takes so
@@ -164,6 +169,13 @@ sub value_of
 	my ($node, $sql, $database) = @_;
 
 	return $node->safe_psql($database // 'postgres', $sql);
+}
+
+sub queue_faults
+{
+	return (split /\n/, value_of($_[0], q{SELECT bt_index_parent_check(indexrelid, true) FROM pg_index
+			WHERE indrelid = 'clearout_queue'::regclass AND indexrelid IN (SELECT oid FROM pg_class WHERE relam = 403);
+		SELECT coalesce(string_agg(msg, ', '), '') FROM verify_heapam('clearout_queue')}))[-1] // '';
 }
 
 sub away_from_midnight

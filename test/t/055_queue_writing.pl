@@ -22,14 +22,6 @@ my $node = clearout_node('main', $api, conf => "autovacuum = off\nmax_prepared_t
 # The last line of what it prints.
 sub sql { return (split /\n/, value_of($node, @_))[-1] // '' }
 
-# What table and indexes say of themselves; nothing, if all is well.
-sub faults
-{
-	return sql(q{SELECT bt_index_parent_check(indexrelid, true) FROM pg_index
-			WHERE indrelid = 'clearout_queue'::regclass AND indexrelid IN (SELECT oid FROM pg_class WHERE relam = 403);
-		SELECT coalesce(string_agg(msg, ', '), '') FROM verify_heapam('clearout_queue')});
-}
-
 ok(worker_pid($node), 'a worker runs');
 sql('CREATE EXTENSION amcheck; SELECT clearout_pause()');
 
@@ -104,7 +96,7 @@ subtest 'what gets in' => sub {
 		begin();
 		is($put->(), $wanted, "$name: as many as are wanted");
 		is(difference(), 0, "$name: these, each once, with all columns");
-		is(faults(), '', "$name: table and indexes are whole");
+		is(queue_faults($node), '', "$name: table and indexes are whole");
 		is($put == \&put_array || $put == \&put_each ? $put->() : 0, 0, "$name: none a second time");
 	}
 };
@@ -127,7 +119,7 @@ subtest 'what the owner has made of it' => sub {
 		sql($sql);
 		is(put_array(), $wanted, "$name: all that is wanted");
 		is(difference(), 0, "$name: each once");
-		is(faults(), '', "$name: table and indexes are whole");
+		is(queue_faults($node), '', "$name: table and indexes are whole");
 		is(sql(q{SET enable_seqscan = off; SELECT count(*) FROM clearout_queue WHERE priority > 2 AND lower(email) = (SELECT lower(min(email)) FROM wanted)}),
 			1, "$name: found") if $sql =~ /extra/;
 		sql(defined $undo ? $undo || 'SELECT 1' : 'DROP INDEX extra');
@@ -158,14 +150,14 @@ subtest 'numbers' => sub {
 	is(sql('SELECT string_agg(id::text, $$ $$ ORDER BY id) FROM clearout_queue'), '1 2', 'numbers that begin anew do so at once');
 	sql(q{SELECT clearout_enqueue(ARRAY(SELECT 'n' || i || '@n.test' FROM generate_series(1, 1000) i))});
 	is(sql('SELECT max(id) FROM clearout_queue'), 1100, 'many use up their hundreds');
-	is(faults(), '', 'table and indexes are whole');
+	is(queue_faults($node), '', 'table and indexes are whole');
 };
 
 subtest 'malformed ones that are to be asked' => sub {
 	sql('TRUNCATE clearout_queue');
 	is(sql(q{SET clearout.precheck = off; SELECT clearout_enqueue(ARRAY[repeat('x', 2000), ' No Address ', 'no address', '', 'y@n.test'])}), 3, 'three are');
 	is(sql(q{SELECT string_agg(length(email)::text, ' ' ORDER BY email) FROM clearout_queue}), '10 2000 8', 'as they are, however long');
-	is(faults(), '', 'table and indexes are whole');
+	is(queue_faults($node), '', 'table and indexes are whole');
 };
 
 subtest 'locks that one look-up after the other takes' => sub {

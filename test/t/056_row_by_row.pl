@@ -113,9 +113,7 @@ subtest 'commands on the tables in between' => sub {
 		begin();
 		is(sql('BEGIN; ' . put(100) . "$command; " . put(100) . 'COMMIT; SELECT 100'), 100, $command);
 		is(queued(), $command =~ /TRUNCATE clearout_queue/ ? 100 : 200, '... and all are there');
-		is(sql(q{SELECT bt_index_parent_check(indexrelid, true) FROM pg_index
-				WHERE indrelid = 'clearout_queue'::regclass AND indexrelid IN (SELECT oid FROM pg_class WHERE relam = 403);
-			SELECT coalesce(string_agg(msg, ', '), '') FROM verify_heapam('clearout_queue')}), '', '... and in all indexes');
+		is(queue_faults($node), '', '... and in all indexes');
 	}
 };
 
@@ -201,6 +199,43 @@ subtest 'who fails in between' => sub {
 	begin();
 	$node->psql('postgres', q{SELECT count(*) FROM generate_series(1, 100) i WHERE clearout_enqueue('v' || i || '@n.test') AND 1 / (50 - i) = 0;} . put(100), on_error_stop => 0);
 	is(queued(), 100, 'and the next one of the session is as good as any');
+};
+
+# After a number of new ones a row is written before it is looked whether it
+# waits already, and taken out again if it does.
+subtest 'written first' => sub {
+	my $deleted = q{SELECT pg_stat_get_xact_tuples_deleted('clearout_queue'::regclass);};
+	my $psql = $node->background_psql('postgres', timeout => 120);
+
+	begin();
+	sql(q{SELECT clearout_enqueue('waits@n.test');
+		INSERT INTO clearout_queue (email, failed_at, origin) VALUES ('failed@n.test', now(), clearout_origin()), ('elsewhere@n.test', NULL, 1)});
+	$psql->query_safe(q{BEGIN; SELECT clearout_enqueue('uncommitted@n.test')});
+	is(value_of($node, q{BEGIN; } . put(100) . q{DECLARE before CURSOR FOR SELECT count(*) FROM clearout_queue;
+		SELECT clearout_enqueue('waits@n.test');} . $deleted . q{FETCH before;
+		SELECT clearout_enqueue('waits@n.test'), clearout_enqueue('waits@n.test');} . $deleted . put(100) . q{
+		SELECT clearout_enqueue('own@n.test'), clearout_enqueue('own@n.test');} . put(100) . q{
+		SELECT clearout_enqueue('failed@n.test'), clearout_enqueue('elsewhere@n.test'), clearout_enqueue('uncommitted@n.test');} . $deleted . q{
+		SELECT clearout_enqueue('failed@n.test');} . $deleted . put(100) . q{
+		SAVEPOINT s; SELECT clearout_enqueue('waits@n.test'), clearout_enqueue('undone@n.test'); ROLLBACK TO s;} . $deleted . q{
+		SELECT clearout_enqueue('undone@n.test'); COMMIT}),
+		join("\n", 100, 'f', 1, 103, 'f|f', 1, 100, 't|f', 100, 't|t|t', 2, 'f', 3, 100, 'f|t', 4, 't'), 'goes again if it waits, and only the first of them is written');
+	$psql->query_safe('COMMIT');
+	is(sql(q{SELECT string_agg(email || ' ' || count, ', ' ORDER BY email) FROM
+			(SELECT email, count(*) FROM clearout_queue WHERE email !~ '^a' GROUP BY email) AS e}),
+		'elsewhere@n.test 2, failed@n.test 2, own@n.test 1, uncommitted@n.test 2, undone@n.test 1, waits@n.test 1', '... and stays if none waits that we may see');
+	is(queued(), 409, '... of all of them');
+	is(queue_faults($node), '', 'table and indexes are whole');
+	sql('VACUUM clearout_queue');
+	is(queue_faults($node), '', '... and are so without what is dead');
+	$psql->quit;
+
+	begin();
+	sql('DROP INDEX clearout_queue_email_idx; CREATE UNIQUE INDEX clearout_queue_email_idx ON clearout_queue (email)');
+	is(sql('BEGIN; ' . put(100) . q{SELECT clearout_enqueue('own@n.test'), clearout_enqueue('own@n.test')}), 't|f', 'an index that is unique is looked into first');
+	sql(q{INSERT INTO clearout_queue (email, failed_at) VALUES ('failed@n.test', now())});
+	is(sqlstate($node, 'BEGIN; ' . put(100) . q{SELECT clearout_enqueue('failed@n.test')}), '23505', '... and stays so');
+	sql('DROP INDEX clearout_queue_email_idx; CREATE INDEX clearout_queue_email_idx ON clearout_queue (email)');
 };
 
 subtest 'what others do meanwhile' => sub {
