@@ -49,6 +49,8 @@ typedef struct CoFlight
 	CoFlightState state;
 	CoEndpointId endpoint;
 	char	   *utf8;			/* the key in UTF-8; not before WAITING */
+	bool		absent;			/* likewise: no verdict was stored at all, fresh
+								 * or not */
 	int			attempts;		/* calls made that count */
 	int64		taken_at;		/* when it was made; co_clock() */
 	int64		retry_at;		/* when BACKOFF; co_clock() */

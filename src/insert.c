@@ -161,9 +161,10 @@ write_group(CoInserter *inserter)
 	inserter->waiting = 0;
 }
 
-/* Gather one row, as the owner. */
+/* Gather one row, as the owner.  known: to be new. */
 static bool
-add(CoInserter *inserter, const Datum *values, const char *nulls, const bool *isnull)
+add(CoInserter *inserter, const Datum *values, const char *nulls, const bool *isnull,
+	bool known)
 {
 	EState	   *estate = inserter->estate;
 	ResultRelInfo *result = inserter->result;
@@ -177,7 +178,7 @@ add(CoInserter *inserter, const Datum *values, const char *nulls, const bool *is
 			MakeSingleTupleTableSlot(inserter->descriptor, table_slot_callbacks(inserter->table));
 	slot = inserter->group[inserter->waiting];
 	fill_slot(inserter, slot, values, nulls, isnull);
-	is_new = co_check_indexes(result, slot, estate);
+	is_new = known || co_check_indexes(result, slot, estate);
 	if (is_new)
 	{
 		/* defaults are in a context that does not last */
@@ -195,10 +196,10 @@ add(CoInserter *inserter, const Datum *values, const char *nulls, const bool *is
 }
 
 bool
-co_insert_add(CoInserter *inserter, const Datum *values, const char *nulls)
+co_insert_add(CoInserter *inserter, const Datum *values, const char *nulls, bool known)
 {
 	CoUser		before = co_become_owner(inserter->table);
-	bool		is_new = add(inserter, values, nulls, NULL);
+	bool		is_new = add(inserter, values, nulls, NULL, known);
 
 	co_become(before);
 	return is_new;
@@ -220,7 +221,7 @@ co_insert_new_rows(CoInserter *inserter, Datum *const *values, bool *const *isnu
 	CoUser		before = co_become_owner(inserter->table);
 
 	for (int i = 0; i < count; i++)
-		is_new[i] = add(inserter, values[i], NULL, isnull[i]);
+		is_new[i] = add(inserter, values[i], NULL, isnull[i], false);
 	write_group(inserter);
 	co_become(before);
 }

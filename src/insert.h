@@ -22,13 +22,15 @@ extern CoInserter *co_insert_begin(Oid table, const Oid *types, int count);
 /*
  * Add a row; it is written along with others, at co_insert_write() at the
  * latest.  False: a unique index has such a row already, and nothing was done.
+ * known: the caller has looked, and found none; then nobody looks again.
  *
  * Nothing else may be written to the table while rows wait for that, and no
  * two of them may have the same key.  Somebody may come between the look into
  * the index and the insert; then this throws a unique violation, and the
  * caller has to do something else.  Throws what INSERT throws.
  */
-extern bool co_insert_add(CoInserter *inserter, const Datum *values, const char *nulls);
+extern bool co_insert_add(CoInserter *inserter, const Datum *values, const char *nulls,
+						  bool known);
 extern void co_insert_write(CoInserter *inserter);
 
 /* The same for many rows at a time: is_new says of each whether it was one. */

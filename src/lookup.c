@@ -312,9 +312,9 @@ look_for(Look *look, text *key, const CoFreshness *accepts, CoRow *best)
 	return found;
 }
 
-/* Has the table an acceptable row? */
+/* Has the table an acceptable row?  *met is set if it has any. */
 static bool
-has_fresh(Look *look, text *key, const CoFreshness *accepts)
+has_fresh(Look *look, text *key, const CoFreshness *accepts, bool *met)
 {
 	if (look->table == NULL)
 		return false;
@@ -325,6 +325,7 @@ has_fresh(Look *look, text *key, const CoFreshness *accepts)
 		TupleTableSlot *slot = look->walk.slot;
 		CoRow		row;
 
+		*met = true;
 		slot_getsomeattrs(slot, CO_STORED_COLUMNS);
 		memcpy(row.value, slot->tts_values, sizeof(row.value));
 		memcpy(row.isnull, slot->tts_isnull, sizeof(row.isnull));
@@ -375,6 +376,7 @@ struct CoLooker
 	Look		look[LOOKER_TABLES];
 	Oid			held[LOOKER_TABLES];	/* InvalidOid: no lock */
 	bool		blind;
+	bool		met;			/* at the last look */
 };
 
 static CoLooker *
@@ -413,9 +415,10 @@ co_looker_begin_lasting(const CoCatalog *catalog)
 bool
 co_looker_finds(CoLooker *looker, text *key, const CoFreshness *accepts)
 {
+	looker->met = false;
 	for (int i = 0; i < LOOKER_TABLES; i++)
 	{
-		if (has_fresh(&looker->look[i], key, accepts))
+		if (has_fresh(&looker->look[i], key, accepts, &looker->met))
 			return true;
 	}
 	return false;
@@ -429,6 +432,12 @@ co_looker_rest(CoLooker *looker)
 		if (looker->look[i].index != NULL)
 			co_walk_rest(&looker->look[i].walk);
 	}
+}
+
+bool
+co_looker_met(const CoLooker *looker)
+{
+	return looker->met;
 }
 
 bool

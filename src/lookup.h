@@ -36,6 +36,9 @@ typedef struct CoLooker CoLooker;
 extern CoLooker *co_looker_begin(const CoCatalog *catalog, bool in_order);
 extern bool co_looker_finds(CoLooker *looker, text *key, const CoFreshness *accepts);
 extern bool co_looker_is_blind(const CoLooker *looker);
+
+/* Did the last look meet an answer at all, fresh or not? */
+extern bool co_looker_met(const CoLooker *looker);
 extern void co_looker_end(CoLooker *looker);
 
 /*

@@ -234,9 +234,26 @@ co_queue_from(int priority)
 }
 
 /* Columns of both kinds, and those of the finder alone. */
-#define ROW_COLUMNS "priority, id, accepts_since, enqueued_at, attempts, requested_by"
+#define ROW_COLUMNS "priority, id, accepts_since, enqueued_at, attempts, requested_by, q.ctid"
 #define VERIFY_COLUMNS ROW_COLUMNS ", email"
 #define FIND_COLUMNS ROW_COLUMNS ", name, domain, queue_id, sought_since"
+
+/* Their numbers. */
+enum
+{
+	COLUMN_PRIORITY = 1,
+	COLUMN_ID,
+	COLUMN_ACCEPTS_SINCE,
+	COLUMN_ENQUEUED_AT,
+	COLUMN_ATTEMPTS,
+	COLUMN_REQUESTED_BY,
+	COLUMN_PLACE,
+	COLUMN_EMAIL,
+	COLUMN_NAME = COLUMN_EMAIL,
+	COLUMN_DOMAIN,
+	COLUMN_QUEUE_ID,
+	COLUMN_SOUGHT_SINCE
+};
 
 static const Oid range_types[] = {INT4OID, INT8OID, INT8OID, INT4OID};
 static const Oid due_types[] = {TIMESTAMPTZOID, INT8OID, INT4OID, NAMEARRAYOID};
@@ -244,12 +261,12 @@ static const Oid parked_types[] = {INT4ARRAYOID, INT8ARRAYOID, INT8OID};
 static const Oid next_types[] = {TIMESTAMPTZOID, INT8OID};
 
 #define RANGE(columns, priority, of_kind) \
-	{CO_TABLE_QUEUE, "SELECT " columns " FROM %s.clearout_queue" \
+	{CO_TABLE_QUEUE, "SELECT " columns " FROM %s.clearout_queue AS q" \
 	" WHERE " priority " AND id >= $2 AND origin = $3" \
 	" AND failed_at IS NULL AND next_attempt_at IS NULL AND " of_kind, \
 	4, range_types, NULL, ""}
 #define DUE(columns, of_kind, budget) \
-	{CO_TABLE_QUEUE, "SELECT " columns " FROM %s.clearout_queue" \
+	{CO_TABLE_QUEUE, "SELECT " columns " FROM %s.clearout_queue AS q" \
 	" WHERE next_attempt_at IS NOT NULL AND failed_at IS NULL AND " of_kind \
 	" AND next_attempt_at <= $1 AND origin = $2 AND " budget \
 	" ORDER BY next_attempt_at LIMIT $3", \
@@ -288,7 +305,7 @@ static CoStatement read_next_due[CO_QUEUE_KINDS] = {
 
 static const Oid search_types[] = {TEXTOID, TEXTOID, INT8OID};
 static CoStatement read_searches =
-{CO_TABLE_QUEUE, "SELECT " FIND_COLUMNS " FROM %s.clearout_queue"
+{CO_TABLE_QUEUE, "SELECT " FIND_COLUMNS " FROM %s.clearout_queue AS q"
 	" WHERE email IS NULL AND name = $1 AND domain = $2 AND origin = $3"
 	" AND failed_at IS NULL AND queue_id IS NOT NULL ORDER BY sought_since DESC LIMIT 10",
 3, search_types, NULL, ""};
@@ -369,7 +386,7 @@ read_address(uint64 i, CoQueueRow *row)
 {
 	CoAddressError error;
 
-	row->key = co_key_argument(DatumGetTextPP(column(i, 7, TEXTOID)), &error);
+	row->key = co_key_argument(DatumGetTextPP(column(i, COLUMN_EMAIL, TEXTOID)), &error);
 	if (row->key == NULL)
 		row->fault = co_address_error_text(error);
 }
@@ -378,11 +395,11 @@ static void
 read_person(uint64 i, CoQueueRow *row)
 {
 	bool		isnull;
-	Datum		queue_id = nullable_column(i, 9, TEXTOID, &isnull);
+	Datum		queue_id = nullable_column(i, COLUMN_QUEUE_ID, TEXTOID, &isnull);
 	Datum		since;
 
-	row->key = co_find_key(DatumGetTextPP(column(i, 7, TEXTOID)),
-						   DatumGetTextPP(column(i, 8, TEXTOID)));
+	row->key = co_find_key(DatumGetTextPP(column(i, COLUMN_NAME, TEXTOID)),
+						   DatumGetTextPP(column(i, COLUMN_DOMAIN, TEXTOID)));
 	if (row->key == NULL)
 		row->fault = "name or domain is empty";
 	else if (strlen(row->key) >= CO_KEY_SIZE)
@@ -393,7 +410,7 @@ read_person(uint64 i, CoQueueRow *row)
 	if (!isnull)
 	{
 		row->queue_id = TextDatumGetCString(queue_id);
-		since = nullable_column(i, 10, TIMESTAMPTZOID, &isnull);
+		since = nullable_column(i, COLUMN_SOUGHT_SINCE, TIMESTAMPTZOID, &isnull);
 		row->sought_since = isnull ? row->enqueued_at : DatumGetTimestampTz(since);
 	}
 }
@@ -406,7 +423,7 @@ is_beyond_budget(uint64 i, const CoQueueRow *row)
 
 	/* how far a search has come costs nothing */
 	if (row->kind == CO_QUEUE_FIND)
-		(void) nullable_column(i, 9, TEXTOID, &isnull);
+		(void) nullable_column(i, COLUMN_QUEUE_ID, TEXTOID, &isnull);
 	return isnull &&
 		!co_spending_allows(row->role, co_price_most(row->kind == CO_QUEUE_FIND ?
 													 CO_ENDPOINT_FIND : CO_ENDPOINT_VERIFY));
@@ -421,22 +438,23 @@ keep_rows(Taking *taking, uint64 count)
 		CoQueueRow *row = &taking->rows[taking->found];
 		MemoryContext old;
 
-		row->id = DatumGetInt64(column(i, 2, INT8OID));
+		row->id = DatumGetInt64(column(i, COLUMN_ID, INT8OID));
 		if (!take(row->id))
 			continue;
 		taking->found++;		/* if this fails, it is let go of */
 		row->kind = taking->kind;
-		row->priority = DatumGetInt32(column(i, 1, INT4OID));
-		strlcpy(row->role, TextDatumGetCString(column(i, 6, TEXTOID)), sizeof(row->role));
+		row->priority = DatumGetInt32(column(i, COLUMN_PRIORITY, INT4OID));
+		strlcpy(row->role, TextDatumGetCString(column(i, COLUMN_REQUESTED_BY, TEXTOID)), sizeof(row->role));
 		if (is_beyond_budget(i, row))
 		{
 			taking->found--;
 			co_queue_park(row);
 			continue;
 		}
-		row->accepts_since = DatumGetTimestampTz(column(i, 3, TIMESTAMPTZOID));
-		row->enqueued_at = DatumGetTimestampTz(column(i, 4, TIMESTAMPTZOID));
-		row->attempts = DatumGetInt32(column(i, 5, INT4OID));
+		row->accepts_since = DatumGetTimestampTz(column(i, COLUMN_ACCEPTS_SINCE, TIMESTAMPTZOID));
+		row->enqueued_at = DatumGetTimestampTz(column(i, COLUMN_ENQUEUED_AT, TIMESTAMPTZOID));
+		row->place = *(ItemPointer) DatumGetPointer(column(i, COLUMN_PLACE, TIDOID));
+		row->attempts = DatumGetInt32(column(i, COLUMN_ATTEMPTS, INT4OID));
 		old = MemoryContextSwitchTo(taking->context);
 		if (row->kind == CO_QUEUE_VERIFY)
 			read_address(i, row);
@@ -472,7 +490,7 @@ take_range(CoCatalog *catalog, Taking *taking, int i)
 		values[3] = Int32GetDatum(wanted);
 		count = co_execute(catalog, &read_range[taking->kind], values, "    ");
 		if (count > 0)
-			place[taking->kind][i].from = DatumGetInt64(column(count - 1, 2, INT8OID)) + 1;
+			place[taking->kind][i].from = DatumGetInt64(column(count - 1, COLUMN_ID, INT8OID)) + 1;
 		taking->scanned += count;
 		keep_rows(taking, count);
 		if (count < wanted)

@@ -9,6 +9,7 @@
 #include "address.h"
 #include "catalog.h"
 #include "datatype/timestamp.h"
+#include "storage/itemptr.h"
 #include "transaction.h"
 
 /* clearout_queue.priority: -9 to 9, the higher first. */
@@ -37,6 +38,7 @@ typedef struct CoQueueRow
 	TimestampTz sought_since;	/* if it does */
 	TimestampTz accepts_since;	/* the oldest answer that will do */
 	TimestampTz enqueued_at;
+	ItemPointerData place;		/* where it was in the table */
 	int			attempts;		/* made before */
 	char		role[NAMEDATALEN];	/* who put it there, and so whose budget it is */
 } CoQueueRow;

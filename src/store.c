@@ -29,6 +29,7 @@ typedef struct Batch
 	CoAnswer  **answer;
 	int			count;
 	int			only;			/* write this one alone; -1: all that are new */
+	CoWriting	writing;
 	const char *note;			/* why the one is put aside; or NULL */
 } Batch;
 
@@ -92,7 +93,7 @@ store_step(CoCatalog *catalog, void *argument)
 	CoAnswer  **answers = answers_in(batch, &count);
 
 	batch->writer->require(catalog);
-	batch->writer->write(catalog, answers, count, batch->only >= 0);
+	batch->writer->write(catalog, answers, count, batch->writing);
 	delete_queue_rows(catalog, batch);
 	if (batch->only < 0)
 		co_usage_write(catalog);
@@ -155,13 +156,20 @@ static bool
 store_kind(const CoWriter *writer, CoAnswer **answers, int count, bool *spilled,
 		   char *reason, size_t reason_size)
 {
-	Batch		batch = {writer, answers, count, -1, NULL};
+	Batch		batch = {writer, answers, count, -1, CO_WRITING_TRUSTING, NULL};
 	CoTrouble	trouble;
 	char		note[CO_REASON_SIZE];
 	int64		budget_end;
+	bool		stored;
 
 	/* The usual way: all of them at once. */
-	if (co_run(store_step, &batch, &trouble))
+	stored = co_run(store_step, &batch, &trouble);
+	if (!stored && trouble.sqlstate == ERRCODE_UNIQUE_VIOLATION)
+	{
+		batch.writing = CO_WRITING_LOOKING;
+		stored = co_run(store_step, &batch, &trouble);
+	}
+	if (stored)
 	{
 		co_usage_written();
 		mark(&batch, CO_ANSWER_STORED);
@@ -175,6 +183,7 @@ store_kind(const CoWriter *writer, CoAnswer **answers, int count, bool *spilled,
 	{
 		budget_end = co_clock() + CO_ROW_LOCK_BUDGET;
 		co_session_set_lock_timeout(CO_ROW_LOCK_TIMEOUT);
+		batch.writing = CO_WRITING_ALONE;
 		for (batch.only = 0; batch.only < count; batch.only++)
 		{
 			if (answers[batch.only]->state == CO_ANSWER_STORED)

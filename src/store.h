@@ -26,6 +26,7 @@ typedef struct CoAnswer
 	CoEndpointId endpoint;
 	CoVerifyAnswer verify;		/* when it is a verdict */
 	CoLookupAnswer lookup;		/* when it is anything else */
+	bool		absent;			/* none was stored for this key, before the call */
 	TimestampTz asked_at;		/* when its call began */
 	TimestampTz received_at;
 	const CoQueueRow *row;		/* rows of the queue that it answers */

@@ -12,12 +12,21 @@
 #include "store.h"
 #include "transaction.h"
 
+typedef enum CoWriting
+{
+	CO_WRITING_TRUSTING,		/* together; what was absent before its call is
+								 * taken for new */
+	CO_WRITING_LOOKING,			/* together; whether it is new is looked for */
+	CO_WRITING_ALONE			/* what could not be written along with others */
+} CoWriting;
+
 typedef struct CoWriter
 {
 	/* Is the table there for us?  ERRCODE_OBJECT_IN_USE if it is locked. */
 	void		(*require) (const CoCatalog *catalog);
-	/* again: what could not be written along with others, one by one */
-	void		(*write) (CoCatalog *catalog, CoAnswer **answers, int count, bool again);
+	/* TRUSTING: a unique violation means that it takes LOOKING. */
+	void		(*write) (CoCatalog *catalog, CoAnswer **answers, int count,
+						  CoWriting writing);
 	/* Put them aside; note says why, NULL: they are held up. */
 	void		(*spill) (const CoCatalog *catalog, CoAnswer **answers, int count,
 						  const char *note);

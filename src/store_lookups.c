@@ -161,9 +161,9 @@ fill(const CoAnswer *answer, Datum *values, bool *nulls)
 }
 
 static void
-write_answers(CoCatalog *catalog, CoAnswer **answers, int count, bool again)
+write_answers(CoCatalog *catalog, CoAnswer **answers, int count, CoWriting writing)
 {
-	(void) again;
+	(void) writing;
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[CO_LOOKUP_COLUMNS];

@@ -218,24 +218,26 @@ require_results(const CoCatalog *catalog)
  * Those that are new are gathered and written together.  But keys are written
  * in their order: before a row is replaced, what was gathered goes first.
  *
- * again: somebody else is putting such a row in, with which only the statement
- * copes.
+ * One that is written alone may be so because somebody else is putting such a
+ * row in, with which only the statement copes.
  */
 static void
-write_answers(CoCatalog *catalog, CoAnswer **answers, int count, bool again)
+write_answers(CoCatalog *catalog, CoAnswer **answers, int count, CoWriting writing)
 {
 	Datum		values[CO_WRITTEN_COLUMNS + 1];
 	char		nulls[CO_WRITTEN_COLUMNS + 1];
 	Datum	   *stored = palloc(Max(count, 1) * sizeof(Datum));
 	CoInserter *inserter = NULL;
 
-	if (!again)
+	if (writing != CO_WRITING_ALONE)
 		inserter = co_insert_begin(catalog->results, co_column_types, CO_WRITTEN_COLUMNS);
 	for (int i = 0; i < count; i++)
 	{
 		answer_to_parameters(answers[i], values, nulls);
 		stored[i] = values[CO_COL_EMAIL];
-		if (inserter != NULL && co_insert_add(inserter, values, nulls))
+		if (inserter != NULL &&
+			co_insert_add(inserter, values, nulls,
+						  writing == CO_WRITING_TRUSTING && answers[i]->absent))
 			continue;
 		if (inserter != NULL)
 			co_insert_write(inserter);

@@ -216,7 +216,7 @@ write_entries(CoCatalog *catalog)
 		for (int i = 0; i < COUNTERS; i++)
 			values[5 + i] = Int64GetDatum(entry->count[i]);
 		written++;
-		if (inserter != NULL && co_insert_add(inserter, values, " n           "))
+		if (inserter != NULL && co_insert_add(inserter, values, " n           ", false))
 			continue;
 		if (inserter != NULL)
 			co_insert_write(inserter);

@@ -570,6 +570,7 @@ is_answered(const CoCatalog *catalog, CoLooker *looker, CoFlight *flight,
 	found = co_looker_finds(looker, key, accepts);
 	pfree(key);
 	*locked = co_looker_is_blind(looker);
+	flight->absent = !*locked && !co_looker_met(looker);
 	return found;
 }
 
@@ -1490,6 +1491,7 @@ land(CoHttpDone *done)
 	flight->answer.endpoint = flight->endpoint;
 	flight->answer.verify = verify;
 	flight->answer.lookup = lookup;
+	flight->answer.absent = flight->absent;
 	flight->answer.asked_at = flight->asked_at;
 	flight->answer.received_at = GetCurrentTimestamp();
 	flight->answer.state = CO_ANSWER_NEW;

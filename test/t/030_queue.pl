@@ -356,6 +356,62 @@ subtest 'somebody has locked a row' => sub {
 	is(calls(map { "valid-lock$_\@x.test" } 1 .. 30), join(' ', (1) x 30), 'each by one call');
 };
 
+# What was known of table and results when a row was taken may be otherwise by
+# the time that its answer comes.
+subtest 'what others do while calls are under way' => sub {
+	my @taken = map { "valid-way$_\@x.test" } 1 .. 10;
+	my $begin = sub {
+		sql(q{TRUNCATE clearout_queue; SELECT clearout_pause();
+			INSERT INTO clearout_queue (email, failed_at) SELECT 'failed' || i || '@x.test', now() FROM generate_series(1, 300) i;
+			INSERT INTO clearout_queue (email, failed_at) SELECT CASE WHEN i % 3 = 0 THEN 'valid-way' || i / 3 ELSE 'failed-too' || i END || '@x.test',
+				CASE WHEN i % 3 > 0 THEN now() END FROM generate_series(1, 30) i;
+			DELETE FROM clearout_results WHERE email LIKE 'valid-way%'});
+		$api->hold(pattern => 'valid-way*');
+		sql('SELECT clearout_resume()');
+		ok($api->wait_for(held => 10), 'calls in flight');
+	};
+	my $end = sub {
+		my ($left, $what) = @_;
+
+		$api->release;
+		ok(drained($SOON, "email LIKE 'valid-way%'"), "$what: what is answered goes");
+		is(waits('failed_at IS NOT NULL'), $left, "$what: all others stay");
+		is(sql(q{SELECT count(*) FROM clearout_results WHERE email LIKE 'valid-way%'}), 10, "$what: the answers are stored");
+	};
+
+	# Rows move, so that others are where they were.
+	$begin->();
+	sql(q{DELETE FROM clearout_queue WHERE email LIKE 'failed7%' OR email LIKE 'failed-too1%'});
+	sql('VACUUM FULL clearout_queue');
+	sql(q{UPDATE clearout_queue SET last_error = 'none' WHERE email IN ('valid-way2@x.test', 'valid-way9@x.test')});
+	$end->(300 - 11 + 20 - 8, 'moved');
+
+	# They go, and where they were is nothing.
+	$begin->();
+	sql('TRUNCATE clearout_queue');
+	$end->(0, 'gone');
+
+	# Others have their places.
+	$begin->();
+	sql(q{TRUNCATE clearout_queue; INSERT INTO clearout_queue (email, failed_at) SELECT 'failed' || i || '@x.test', now() FROM generate_series(1, 400) i});
+	$end->(400, 'others instead');
+	is(calls(@taken), join(' ', (3) x 10), 'each was asked once a time');
+
+	# Answers that were not there come by another way, newer and older ones.
+	sql('ALTER SYSTEM SET log_min_messages = debug1; SELECT pg_reload_conf()');
+	my $position = -s $node->logfile;
+	$begin->();
+	sql(q{INSERT INTO clearout_results (email, status, verified_at, asked_at, source)
+		VALUES ('valid-way1@x.test', 'invalid', now() + '1 hour', now(), 'bulk'),
+			('valid-way2@x.test', 'invalid', now() - '1 hour'::interval, now() - '1 hour'::interval, 'bulk'),
+			('valid-way3@x.test', 'unknown', now() + '1 hour', now(), 'bulk')});
+	$end->(320, 'answered otherwise');
+	is(sql(q{SELECT string_agg(status, ' ' ORDER BY email) FROM clearout_results WHERE email ~ '^valid-way[123]@'}),
+		'invalid valid valid', '... and the newer verdict is kept');
+	unlike(slurp_file($node->logfile, $position), qr/not stored at once/, '... together with its neighbours');
+	sql('ALTER SYSTEM RESET log_min_messages; SELECT pg_reload_conf(); TRUNCATE clearout_queue');
+};
+
 # With one place, the order of the calls is that of the queue.
 subtest 'priorities' => sub {
 	my %before = map { $_->{email} => 1 } grep { defined $_->{email} } @{ order() };

@@ -560,12 +560,37 @@ expect_request(CoEndpointId endpoint, const char *asked, int timeout,
 	expect_text(asked, co_encode_query(endpoint, asked), query);
 }
 
+/* Wherever memory runs out, there is no request. */
+static void
+check_memory(const char *email)
+{
+	for (long n = 1; n < 100; n++)
+	{
+		char	   *body;
+
+		allocations = 0;
+		fail_at = n;
+		body = co_encode_body(CO_ENDPOINT_VERIFY, email, 1000);
+		fail_at = 0;
+		if (body != NULL)
+		{
+			CHECK(allocations < n, "allocation %ld failed unnoticed", n);
+			free(body);
+			break;
+		}
+	}
+}
+
 static void
 check_encode(void)
 {
 	expect_encoded("a@b.example", 130000,
 				   "{\"email\":\"a@b.example\",\"timeout\":130000}");
 	expect_encoded("a@b.example", 0, "{\"email\":\"a@b.example\"}");
+	expect_encoded(" !#$%&'*+-/=?^_`{|}~\x7F", 2147483647,
+				   "{\"email\":\" !#$%&'*+-/=?^_`{|}~\x7F\",\"timeout\":2147483647}");
+	expect_encoded(" !#$%&'*+-/=?^_`{|}~", -1, "{\"email\":\" !#$%&'*+-/=?^_`{|}~\"}");
+	expect_encoded("\\", 0, "{\"email\":\"\\\\\"}");
 	expect_encoded("\"a\\\"b\"@b.example", 1000,
 				   "{\"email\":\"\\\"a\\\\\\\"b\\\"@b.example\",\"timeout\":1000}");
 	expect_encoded("d\xC3\xB6rte@b.example", 1000,
@@ -611,21 +636,8 @@ check_encode(void)
 	expect_request(CO_ENDPOINT_CREDITS, "", 8000, "", "");
 	expect_request(CO_ENDPOINT_ACCOUNT_LIMITS, "", 8000, "", "");
 
-	for (long n = 1; n < 100; n++)
-	{
-		char	   *body;
-
-		allocations = 0;
-		fail_at = n;
-		body = co_encode_body(CO_ENDPOINT_VERIFY, "a@b.example", 1000);
-		fail_at = 0;
-		if (body != NULL)
-		{
-			CHECK(allocations < n, "allocation %ld failed unnoticed", n);
-			free(body);
-			break;
-		}
-	}
+	check_memory("a@b.example");
+	check_memory("\"a\"@b.example");
 }
 
 int
