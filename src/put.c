@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
@@ -269,8 +270,9 @@ waits(CoWalk *walk, text *key, int64 origin, ItemPointer other_than)
  * asked to say whether there may be an equal entry: it does that for whoever
  * asks, and lets the entry in, be the index unique or not
  * (UNIQUE_CHECK_PARTIAL).  Then we look, and take the row out again if it
- * waits already.  That costs more than to have looked, and leaves a dead row;
- * so first look at as many again.
+ * waits already.  That costs more than to have looked: a transaction id, a
+ * number, perhaps a turn of the worker, and a dead row.  So first look at as
+ * many again.
  */
 #define NEW_UNTIL_WRITTEN_FIRST 32
 
@@ -298,6 +300,19 @@ write_entries(const Writer *writer, const Row *row, int all_but)
 	}
 }
 
+/*
+ * What is written and taken out again is a write for others, where they look
+ * at that: serializable transactions, and who reads the changes out of the
+ * write-ahead log, perhaps all but the deletes.
+ */
+static bool
+may_write_first(const Writer *writer)
+{
+	return new_in_a_row >= NEW_UNTIL_WRITTEN_FIRST &&
+		check_of(writer, writer->shape.email_index) == UNIQUE_CHECK_NO &&
+		!IsolationIsSerializable() && !RelationIsLogicallyLogged(writer->queue);
+}
+
 static bool
 write_first(const Writer *writer, CoWalk *walk, text *key, int64 origin)
 {
@@ -307,8 +322,11 @@ write_first(const Writer *writer, CoWalk *walk, text *key, int64 origin)
 	if (!write_entry(writer, first, &row, UNIQUE_CHECK_PARTIAL) &&
 		waits(walk, key, origin, &row.place))
 	{
-		CommandCounterIncrement();	/* who has just written it cannot delete it */
+		/* who has just written it cannot delete it, nor is it gone for who
+		 * has a snapshot of that moment */
+		CommandCounterIncrement();
 		simple_heap_delete(writer->queue, &row.place);
+		CommandCounterIncrement();
 		return false;
 	}
 	write_entries(writer, &row, first);
@@ -334,11 +352,8 @@ write_key(const Writer *writer, CoWalk *walk, text *key)
 	int64		origin = DatumGetInt64(writer->value[CO_QUEUE_ORIGIN]);
 	bool		written;
 
-	if (new_in_a_row < NEW_UNTIL_WRITTEN_FIRST ||
-		check_of(writer, writer->shape.email_index) != UNIQUE_CHECK_NO)
-		written = look_first(writer, walk, key, origin);
-	else
-		written = write_first(writer, walk, key, origin);
+	written = may_write_first(writer) ? write_first(writer, walk, key, origin)
+		: look_first(writer, walk, key, origin);
 	new_in_a_row = written ? Min(new_in_a_row + 1, NEW_UNTIL_WRITTEN_FIRST) : 0;
 	return written;
 }

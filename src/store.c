@@ -120,6 +120,18 @@ record_step(CoCatalog *catalog, void *argument)
 	delete_queue_rows(catalog, batch);
 }
 
+/* Was one of them absent before its call? */
+static bool
+any_absent(const Batch *batch)
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		if (in_batch(batch, i) && batch->answer[i]->absent)
+			return true;
+	}
+	return false;
+}
+
 /* Set the state of all that the batch stands for. */
 static void
 mark(Batch *batch, CoAnswerState state)
@@ -164,7 +176,7 @@ store_kind(const CoWriter *writer, CoAnswer **answers, int count, bool *spilled,
 
 	/* The usual way: all of them at once. */
 	stored = co_run(store_step, &batch, &trouble);
-	if (!stored && trouble.sqlstate == ERRCODE_UNIQUE_VIOLATION)
+	if (!stored && trouble.sqlstate == ERRCODE_UNIQUE_VIOLATION && any_absent(&batch))
 	{
 		batch.writing = CO_WRITING_LOOKING;
 		stored = co_run(store_step, &batch, &trouble);

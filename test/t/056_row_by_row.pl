@@ -230,6 +230,29 @@ subtest 'written first' => sub {
 	is(queue_faults($node), '', '... and are so without what is dead');
 	$psql->quit;
 
+	# A snapshot of the moment between the two, which only a function that is
+	# not volatile can have.
+	begin();
+	sql(q{SELECT clearout_enqueue('waits@n.test');
+		CREATE TABLE late (email text);
+		CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql STABLE AS $$
+		BEGIN
+			ASSERT (SELECT count(*) FROM public.clearout_queue WHERE email = 'waits@n.test') = 1, 'is there twice';
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER enqueue AFTER INSERT ON late FOR EACH ROW EXECUTE FUNCTION clearout_verify_trigger('email');
+		CREATE CONSTRAINT TRIGGER seen AFTER INSERT ON late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION seen()});
+	is(sqlstate($node, q{INSERT INTO late SELECT CASE i WHEN 51 THEN 'waits' ELSE 'late' || i END || '@n.test' FROM generate_series(1, 51) i}),
+		'00000', 'nobody ever sees it');
+	is(queued(), 51, '... as it goes again');
+	sql('DROP TABLE late; DROP FUNCTION seen');
+
+	# To others it is as if nothing was written.
+	begin();
+	sql(q{SELECT clearout_enqueue('waits@n.test')});
+	is(value_of($node, 'BEGIN ISOLATION LEVEL SERIALIZABLE; ' . put(100) . q{SELECT clearout_enqueue('waits@n.test');} . $deleted),
+		"100\nf\n0", 'not where transactions are serializable');
+
 	begin();
 	sql('DROP INDEX clearout_queue_email_idx; CREATE UNIQUE INDEX clearout_queue_email_idx ON clearout_queue (email)');
 	is(sql('BEGIN; ' . put(100) . q{SELECT clearout_enqueue('own@n.test'), clearout_enqueue('own@n.test')}), 't|f', 'an index that is unique is looked into first');
