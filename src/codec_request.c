@@ -44,7 +44,7 @@ is_plain(const char *text)
 
 /*
  * One field and perhaps a time, which is all of most requests: jansson takes
- * ten times as long for that.
+ * five times as long for that.
  */
 static char *
 format_plain(const char *field, const char *asked, int timeout_ms)
