@@ -90,6 +90,16 @@ subtest 'the queue' => sub {
 };
 
 # The reader is away, or does not take what comes: nobody waits for it.
+# Whoever is subscribed to inserts alone would keep a row that is written and
+# taken out again.
+subtest 'no row is written that is not to stay' => sub {
+	is(sql(q{BEGIN;
+		SELECT count(*) FROM generate_series(1, 100) i WHERE clearout_enqueue('brief-' || i || '@x.test');
+		SELECT clearout_enqueue('brief-1@x.test');
+		SELECT pg_stat_get_xact_tuples_inserted('clearout_queue'::regclass), pg_stat_get_xact_tuples_deleted('clearout_queue'::regclass);
+		ROLLBACK}), "100\nf\n100|0", 'a hundred are new, and one waits');
+};
+
 subtest 'a reader that stands still' => sub {
 	$reader->stop;
 	is(ask('valid-away@x.test'), 'valid', 'answers are stored while it is away');
