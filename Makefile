@@ -14,7 +14,7 @@ MODULE_big  = clearout
 # Pure modules include no server header; test/unit runs them without a server.
 PURE_OBJS   = src/address.o src/bulk_codec.o src/codec.o src/codec_find.o src/codec_json.o \
               src/codec_lookup.o src/codec_request.o src/credits.o src/csv.o src/csv_field.o src/csv_find.o src/csv_verify.o src/decide.o src/endpoint.o src/governor.o \
-              src/headers.o src/hindrance.o src/http.o src/meter.o src/outcome.o src/price.o src/retry.o src/timestamp.o \
+              src/headers.o src/hindrance.o src/http.o src/meter.o src/outcome.o src/plain_json.o src/price.o src/retry.o src/timestamp.o \
               src/utf8.o src/value.o src/verdict.o src/words.o
 OBJS        = $(PURE_OBJS) \
               src/arguments.o src/ask.o src/bulk.o src/bulk_active.o src/bulk_backlog.o src/bulk_download.o src/bulk_file.o \

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * verdict_jsonb.h
- *		Read an ordinary verdict with the server's own JSON parser.
+ *		Read an ordinary verdict, and make a jsonb value of it at once.
  *-------------------------------------------------------------------------
  */
 #ifndef CO_VERDICT_JSONB_H

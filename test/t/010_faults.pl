@@ -293,6 +293,56 @@ sub check_wrong_types
 	return;
 }
 
+# Answers of other shapes than the documented one: what is stored is what the
+# server's own parser makes of the same text, and every key is found in it.  (In
+# other encodings the codec reads all answers, and writes numbers in its way.)
+sub check_shapes
+{
+	my ($db) = @_;
+	my $long = join(',', map { qq("key_$_":$_) } reverse 1 .. 60);
+	my $list = join(',', 1 .. 400);
+	my %shapes = (
+		order => '"zz":1,"a":2,"bb":{"y":1,"x":{"ccc":1,"b":[]}},"aa":3,"":4,"b":5',
+		numbers => '"a":[0,-0,7,-12,123456789012345678,-99999999999999999,0.50,-1.5,1234567890123.25]',
+		words => '"a":true,"b":false,"c":null,"d":[true,false,null,"true"]',
+		empty => '"a":{},"b":[],"c":"","d":[[],{},[{}]]',
+		texts => '"a":"x:{}[],1","b":"","c d":"e"',
+		blanks => " \"a\" : [ 1 ,\t2 ] ,\r\n\"b\" : { } ",
+		many => $long,
+		# not plain
+		twice => '"a":1,"b":{"c":1,"c":2},"a":3',
+		escaped => '"a\u0062":"\"\\\\\/\n","c":"\u00e9"',
+		digits => '"a":1234567890123456789,"b":-1234567890123456789',
+		list => qq("a":[$list]),
+		deep => '"a":' . '[' x 50 . ']' x 50,
+		large => '"a":"' . 'x' x 70000 . '"');
+	my @emails;
+
+	$api->clear;
+	foreach my $name (sort keys %shapes)
+	{
+		my $email = "shape-$name\@$db.test";
+		my $data = qq({"status":"valid",$shapes{$name},"email_address":"$email"});
+
+		$api->fault(body => qq({"status":"success","data":$data}), email => $email);
+		push @emails, "('$email', \$raw\$$data\$raw\$)";
+	}
+	my $result = call_sql(
+		$node, qq{
+		CREATE TEMP TABLE wanted (email text, raw jsonb);
+		INSERT INTO wanted VALUES @{[ join ', ', @emails ]};
+		SELECT count((clearout_verify(email)).status) FROM wanted;
+		SELECT w.email, r.status, r.raw = w.raw, r.raw::text = w.raw::text, jsonb_hash_extended(r.raw, 0) = jsonb_hash_extended(w.raw, 0),
+			(SELECT count(*) FROM jsonb_each(w.raw) e WHERE r.raw -> e.key IS DISTINCT FROM e.value) AS missed
+		FROM wanted w LEFT JOIN clearout_results r USING (email) ORDER BY w.email COLLATE "C"}, $db);
+	is($result->{err}, '', "$db, shapes: no error");
+	my ($count, @got) = split /\n/, $result->{out};
+	is($count, scalar @emails, "$db, shapes: all answered");
+	is_deeply(\@got, [ map { "shape-$_\@$db.test|valid|t|t|t|0" } sort keys %shapes ], "$db, shapes: as the server reads them");
+	$api->clear;
+	return;
+}
+
 # Text that the answer brings: characters that the database may not have, NUL,
 # bytes that are no UTF-8.
 sub check_text
@@ -541,6 +591,7 @@ foreach my $db (sort { $b cmp $a } keys %databases)
 
 	check_case($db, $_) foreach cases($db);
 	check_wrong_types($db);
+	check_shapes($db) if $db eq 'utf8';
 	check_text($db);
 	check_rate_headers($db);
 	check_dead_connection($db);
