@@ -10,6 +10,7 @@
 #include "headers.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #define LIMIT_MAX			1000000
 #define RESET_MAX			86400	/* seconds */
@@ -32,21 +33,23 @@ is_blank(char c)
 
 /* Is it that name, ASCII case aside?  expected is in lower case. */
 static bool
-name_is(const char *name, size_t length, const char *expected)
+name_is(const char *name, size_t length, const char *expected, size_t expected_length)
 {
-	size_t		i;
-
-	for (i = 0; i < length && expected[i] != '\0'; i++)
+	if (length != expected_length)
+		return false;
+	for (size_t i = 0; i < length; i++)
 	{
 		char		c = name[i];
 
-		if (c >= 'A' && c <= 'Z')
-			c += 'a' - 'A';
-		if (c != expected[i])
+		if (c != expected[i] &&
+			(c < 'A' || c > 'Z' || c + ('a' - 'A') != expected[i]))
 			return false;
 	}
-	return i == length && expected[i] == '\0';
+	return true;
 }
+
+#define NAME_IS(name, length, expected) \
+	name_is(name, length, expected, sizeof(expected) - 1)
 
 /* Digits and nothing else; -1 if not, or if the value is beyond use. */
 static long long
@@ -94,14 +97,14 @@ void
 co_rate_headers_line(CoRateHeaders *headers, const char *line,
 					 size_t length, long long unix_now)
 {
-	size_t		name_length = 0;
+	const char *colon = memchr(line, ':', length);
+	size_t		name_length;
 	size_t		start;
 	long long	value;
 
-	while (name_length < length && line[name_length] != ':')
-		name_length++;
-	if (name_length == length)
+	if (colon == NULL)
 		return;
+	name_length = colon - line;
 	start = name_length + 1;
 
 	while (name_length > 0 && is_blank(line[name_length - 1]))
@@ -111,20 +114,20 @@ co_rate_headers_line(CoRateHeaders *headers, const char *line,
 	while (length > start && is_blank(line[length - 1]))
 		length--;
 
-	if (name_is(line, name_length, "x-ratelimit-limit"))
+	if (NAME_IS(line, name_length, "x-ratelimit-limit"))
 	{
 		value = read_number(line + start, length - start);
 		if (value >= 1 && value <= LIMIT_MAX && value >= headers->remaining)
 			keep(&headers->limit, (int) value);
 	}
-	else if (name_is(line, name_length, "x-ratelimit-remaining"))
+	else if (NAME_IS(line, name_length, "x-ratelimit-remaining"))
 	{
 		value = read_number(line + start, length - start);
 		if (value >= 0 && value <= LIMIT_MAX &&
 			(headers->limit < 0 || value <= headers->limit))
 			keep(&headers->remaining, (int) value);
 	}
-	else if (name_is(line, name_length, "x-ratelimit-reset"))
+	else if (NAME_IS(line, name_length, "x-ratelimit-reset"))
 	{
 		value = read_number(line + start, length - start);
 		if (value >= 0)
