@@ -87,6 +87,9 @@
 /* What we would like the process to be able to open besides. */
 #define DESCRIPTORS_WANTED	1024
 
+/* A longer body would wait for a 100, unless curl is told to send no "Expect". */
+#define EXPECT_NEVER	1024
+
 /* Seconds after which an idle connection is not used again: the server closes
  * it about then, and its closing must not cross our next request. */
 #define IDLE_MAX		20L
@@ -227,11 +230,11 @@ struct CoHttp
 static struct curl_slist get_headers = {
 	(char *) "Accept: application/json", NULL
 };
-static struct curl_slist post_type = {
+static struct curl_slist post_headers = {
 	(char *) "Content-Type: application/json", &get_headers
 };
-static struct curl_slist post_headers = {
-	(char *) "Expect:", &post_type	/* removes it: no wait for a 100 */
+static struct curl_slist long_post_headers = {
+	(char *) "Expect:", &post_headers	/* removes it: no wait for a 100 */
 };
 
 /* Of a POST whose body is something else, which names that itself; and of a
@@ -1576,7 +1579,7 @@ kind_headers(CoTransfer *transfer, const char *content_type)
 	if (!transfer->post)
 		return transfer->download_max != 0 ? &file_headers : &get_headers;
 	if (content_type == NULL)
-		return &post_headers;
+		return transfer->request_length > EXPECT_NEVER ? &long_post_headers : &post_headers;
 	transfer->content_type = malloc(sizeof(name) + strlen(content_type));
 	if (transfer->content_type == NULL)
 		return NULL;

@@ -66,7 +66,8 @@ sleep_ms(int ms)
  */
 
 #define SERVER_CONNECTIONS	4096
-#define REQUEST_MAX			(64 * 1024)
+#define REQUEST_KEPT		(64 * 1024)
+#define REQUEST_MAX			(2 * 1024 * 1024)
 
 typedef struct Counters
 {
@@ -83,6 +84,7 @@ typedef struct Connection
 	int			fd;				/* 0: none */
 	int			served;			/* requests before this one */
 	char	   *input;
+	size_t		input_size;		/* allocated, but for the terminating zero */
 	size_t		input_length;
 	bool		head_seen;
 	char	   *output;
@@ -417,8 +419,13 @@ server_read(Connection *connection)
 		server_close(connection);
 		return;
 	}
+	if (connection->input_length == connection->input_size)
+	{
+		connection->input_size = connection->input_size > 0 ? 2 * connection->input_size : REQUEST_KEPT;
+		connection->input = realloc(connection->input, connection->input_size + 1);
+	}
 	n = recv(connection->fd, connection->input + connection->input_length,
-			 REQUEST_MAX - connection->input_length, 0);
+			 connection->input_size - connection->input_length, 0);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0)
@@ -966,6 +973,24 @@ test_exchange(void)
 		one(http, &call, "/echo", big, 10000);
 		expect_fault(&call, "big request", CO_FAULT_NONE, true);
 		CHECK(call.length == 60000, "echo of 60000 has %zu bytes", call.length);
+		free(big);
+	}
+
+	/* of no length does a body wait for a 100: curl's bound was 1024, and is 1 MB */
+	{
+		static const int lengths[] = {1023, 1024, 1025, 1024 * 1024, 1024 * 1024 + 1};
+		char	   *big = malloc(1024 * 1024 + 2);
+
+		memset(big, 'b', 1024 * 1024 + 2);
+		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
+		{
+			big[lengths[i]] = '\0';
+			one(http, &call, "/head", big, 30000);
+			expect_fault(&call, "long request", CO_FAULT_NONE, true);
+			CHECK(strncmp(call.body, "POST /head", 10) == 0 &&
+				  strcasestr(call.body, "\r\nExpect") == NULL, "%d bytes: %s", lengths[i], call.body);
+			big[lengths[i]] = 'b';
+		}
 		free(big);
 	}
 	one(http, &call, "/early", POST, 30000);
