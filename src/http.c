@@ -216,6 +216,9 @@ struct CoHttp
 	bool		url_loopback;
 	bool		url_lookup;		/* its host is a name, and not "localhost" */
 
+	/* likewise the last value of the header Authorization */
+	char	   *authorization;
+
 	/* configuration */
 	char	   *ca_file;
 	char	   *proxy;
@@ -226,7 +229,11 @@ struct CoHttp
 	size_t		body_max;
 };
 
-/* The header lines of every GET, and of every POST. */
+/*
+ * The header lines of every GET, and of every POST.  curl compares each line
+ * with each of a dozen names that it would write by itself: so there is none
+ * that has nothing to say.
+ */
 static struct curl_slist get_headers = {
 	(char *) "Accept: application/json", NULL
 };
@@ -256,9 +263,10 @@ clock_now(void)
 }
 
 /*
- * Around every stretch in curl: its threads inherit the mask, and would
- * otherwise run the server's signal handlers.  Signals that a fault of our own
- * raises stay open, or the process would end without a word.
+ * Around every stretch in curl that may begin a thread or write to a
+ * connection: its threads inherit the mask, and would otherwise run the
+ * server's signal handlers.  Signals that a fault of our own raises stay open,
+ * or the process would end without a word.
  */
 static void
 signals_block(sigset_t *saved)
@@ -757,17 +765,21 @@ take_body(char *data, size_t size, size_t count, void *userdata)
 
 /* ---- transfers ---- */
 
+/* Leave no copy of a token in memory that is given back. */
+static void
+secret_free(char *secret)
+{
+	if (secret != NULL)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+}
+
 static void
 transfer_free(CoTransfer *transfer)
 {
 	if (transfer->easy != NULL)
 		curl_easy_cleanup(transfer->easy);
-	if (transfer->authorization != NULL)
-	{
-		explicit_bzero(transfer->authorization,
-					   strlen(transfer->authorization));
-		free(transfer->authorization);
-	}
+	secret_free(transfer->authorization);
 	free(transfer->request);
 	free(transfer->content_type);
 	free(transfer->url);
@@ -881,6 +893,7 @@ static CoTransfer *
 transfer_get(CoHttp *http, CURLcode *result)
 {
 	CoTransfer *transfer = http->free;
+	sigset_t	saved;
 
 	if (transfer != NULL)
 	{
@@ -890,7 +903,9 @@ transfer_get(CoHttp *http, CURLcode *result)
 	}
 	else
 	{
+		signals_block(&saved);
 		transfer = transfer_create(http, result);
+		signals_restore(&saved);
 		if (transfer == NULL)
 			return NULL;
 	}
@@ -939,6 +954,19 @@ transfer_put(CoTransfer *transfer)
 	transfer->next = http->free;
 	http->free = transfer;
 	http->nfree++;
+}
+
+/* Give it back as one that is not to be used again. */
+static void
+transfer_discard(CoTransfer *transfer)
+{
+	sigset_t	saved;
+
+	signals_block(&saved);
+	transfer->reusable = false;
+	transfer_put(transfer);
+	signals_drop_pipe();
+	signals_restore(&saved);
 }
 
 /* Has this process no descriptor left? */
@@ -1533,6 +1561,7 @@ co_http_destroy(CoHttp *http)
 		close(http->epoll);
 	free(http->sockets);
 	free(http->url);
+	secret_free(http->authorization);
 	free(http->ca_file);
 	free(http->proxy);
 	free(http->user_agent);
@@ -1629,12 +1658,7 @@ request_headers(CoTransfer *transfer, const char *authorization,
 			return NULL;
 		memcpy(line, name, sizeof(name) - 1);
 		memcpy(line + sizeof(name) - 1, authorization, length + 1);
-		if (transfer->authorization != NULL)
-		{
-			explicit_bzero(transfer->authorization,
-						   strlen(transfer->authorization));
-			free(transfer->authorization);
-		}
+		secret_free(transfer->authorization);
 		transfer->authorization = line;
 	}
 	transfer->authorization_node.data = transfer->authorization;
@@ -1775,6 +1799,28 @@ request_set(CoTransfer *transfer, const CoHttpRequest *request)
 	return code;
 }
 
+/*
+ * Why the values of a request's header lines cannot be sent; NULL: they can.
+ * The token is nearly always the one of the last request.
+ */
+static const char *
+header_problem(CoHttp *http, const CoHttpRequest *request)
+{
+	static const char controls[] = "a header contains control characters";
+
+	if (request->content_type != NULL && has_controls(request->content_type))
+		return controls;
+	if (request->authorization == NULL ||
+		(http->authorization != NULL &&
+		 strcmp(http->authorization, request->authorization) == 0))
+		return NULL;
+	if (has_controls(request->authorization))
+		return controls;
+	secret_free(http->authorization);
+	return copy_string(&http->authorization, request->authorization) ?
+		NULL : "out of memory";
+}
+
 bool
 co_http_start_stream(CoHttp *http, const CoHttpRequest *request,
 					 CoHttpTransfer **started, CoOutcome *outcome)
@@ -1782,25 +1828,22 @@ co_http_start_stream(CoHttp *http, const CoHttpRequest *request,
 	CoTransfer *transfer;
 	CURLcode	code = CURLE_OK;
 	CURLMcode	multi_code;
-	sigset_t	saved;
+	const char *problem;
 
 	if (http->active >= http->capacity)
 	{
 		outcome_local(outcome, "too many transfers in flight");
 		return false;
 	}
-	if ((request->authorization != NULL && has_controls(request->authorization)) ||
-		(request->content_type != NULL && has_controls(request->content_type)))
+	if ((problem = header_problem(http, request)) != NULL)
 	{
-		outcome_local(outcome, "a header contains control characters");
+		outcome_local(outcome, problem);
 		return false;
 	}
 
 	/* Nothing is sent to a place that the settings would not have taken. */
 	if (http->url == NULL || strcmp(http->url, request->url) != 0)
 	{
-		const char *problem;
-
 		free(http->url);
 		http->url = NULL;
 		problem = url_judge(request->url, http->allow_http,
@@ -1814,28 +1857,26 @@ co_http_start_stream(CoHttp *http, const CoHttpRequest *request,
 		}
 	}
 
-	signals_block(&saved);
 	transfer = transfer_get(http, &code);
 	if (transfer != NULL)
 		code = request_set(transfer, request);
 	if (code != CURLE_OK)
 	{
 		if (transfer != NULL)
-		{
-			transfer->reusable = false;
-			transfer_put(transfer);
-		}
-		signals_restore(&saved);
+			transfer_discard(transfer);
 		outcome_local(outcome, curl_easy_strerror(code));
 		return false;
 	}
 
+	/*
+	 * Signals need not be blocked for this, which saves two system calls for
+	 * each call: curl notes the transfer, perhaps calls our own callbacks, and
+	 * begins it when it is driven.
+	 */
 	multi_code = curl_multi_add_handle(http->multi, transfer->easy);
 	if (multi_code != CURLM_OK)
 	{
-		transfer->reusable = false;
-		transfer_put(transfer);
-		signals_restore(&saved);
+		transfer_discard(transfer);
 		outcome_local(outcome, curl_multi_strerror(multi_code));
 		return false;
 	}
@@ -1844,7 +1885,6 @@ co_http_start_stream(CoHttp *http, const CoHttpRequest *request,
 	if (transfer->resolving)
 		http->resolving++;
 	http->active++;
-	signals_restore(&saved);
 	*started = transfer;
 	return true;
 }
@@ -2070,7 +2110,6 @@ void
 co_http_release(CoHttp *http, CoHttpDone *done)
 {
 	CoTransfer *transfer = done->transfer;
-	sigset_t	saved;
 
 	(void) http;
 	done->transfer = NULL;
@@ -2081,9 +2120,5 @@ co_http_release(CoHttp *http, CoHttpDone *done)
 	if (transfer->reusable)
 		transfer_put(transfer); /* nothing of curl's that might write */
 	else
-	{
-		signals_block(&saved);
-		transfer_put(transfer);
-		signals_restore(&saved);
-	}
+		transfer_discard(transfer);
 }

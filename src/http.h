@@ -5,8 +5,8 @@
  *
  * Pure: no server header, never throws, never sleeps.  The owner waits in one
  * place of its own, for co_http_fd() to become readable or co_http_timeout()
- * to pass, and then calls co_http_drive().  Signals are blocked inside, since
- * resolver threads inherit the mask.
+ * to pass, and then calls co_http_drive().  Signals are blocked inside that,
+ * since resolver threads inherit the mask.
  *-------------------------------------------------------------------------
  */
 #ifndef CO_HTTP_H

@@ -11,6 +11,7 @@
  */
 #include <arpa/inet.h>
 #include <curl/curlver.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -412,8 +413,6 @@ server_read(Connection *connection)
 	char		path[200];
 	ssize_t		n;
 
-	if (connection->input == NULL)
-		connection->input = calloc(1, REQUEST_MAX + 1);
 	if (connection->input_length >= REQUEST_MAX)
 	{
 		server_close(connection);
@@ -933,6 +932,26 @@ test_exchange(void)
 		CHECK(!co_http_start(http, &request, &call.outcome) &&
 			  call.outcome.fault == CO_FAULT_LOCAL && !call.outcome.sent,
 			  "a header within the token");
+
+		/* whatever came before it, each token is looked at and sent as it is */
+		for (int i = 0; i < 6; i++)
+		{
+			static const char *const tokens[] = {TOKEN, "Bearer other", "Bearer other\n", "Bearer other", "Bearer \x7F", TOKEN};
+			bool		good = i != 2 && i != 4;
+			char		line[200];
+
+			memset(&call, 0, sizeof(call));
+			request.authorization = tokens[i];
+			CHECK(co_http_start(http, &request, &call.outcome) == good, "token %d", i);
+			if (!good)
+			{
+				CHECK(call.outcome.fault == CO_FAULT_LOCAL && !call.outcome.sent, "token %d", i);
+				continue;
+			}
+			run(http, 1, 10000);
+			snprintf(line, sizeof(line), "\r\nAuthorization: %s\r\n", tokens[i]);
+			CHECK(strstr(call.body, line) != NULL, "token %d: %s", i, call.body);
+		}
 		request.authorization = NULL;
 		request.url = "http://example.com/";
 		CHECK(!co_http_start(http, &request, &call.outcome) &&
@@ -1603,6 +1622,41 @@ cover_file(const char *path, const char *text)
 	return good;
 }
 
+/* How many threads are there besides this one?  -1: one of them takes that signal. */
+static int
+threads_deaf_to(int number)
+{
+	DIR		   *directory = opendir("/proc/self/task");
+	struct dirent *entry;
+	int			count = 0;
+
+	while (directory != NULL && (entry = readdir(directory)) != NULL && count >= 0)
+	{
+		char		path[300];
+		char		line[200];
+		FILE	   *file;
+
+		if (entry->d_name[0] == '.' || atoi(entry->d_name) == (int) getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+		file = fopen(path, "r");
+		while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		{
+			if (strncmp(line, "SigBlk:", 7) != 0)
+				continue;
+			count++;
+			if ((strtoull(line + 7, NULL, 16) >> (number - 1) & 1) == 0)
+				count = -1;
+			break;
+		}
+		if (file != NULL)
+			fclose(file);
+	}
+	if (directory != NULL)
+		closedir(directory);
+	return count;
+}
+
 /* With a hosts file of our own, and a name server that never answers. */
 static void
 names_child(void)
@@ -1662,6 +1716,7 @@ names_child(void)
 	start_url(http, &calls[0], "https://api.example.com/", POST, 60000);
 	for (int i = 0; i < 5; i++)
 		turn(http, 20);
+	CHECK(threads_deaf_to(SIGUSR2) >= 0, "a thread takes the owner's signals");
 	begin = now_ms();
 	co_http_destroy(http);
 	CHECK(now_ms() - begin < 8000, "the end took %d ms", (int) (now_ms() - begin));
