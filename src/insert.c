@@ -20,6 +20,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
+#include "utils/expandeddatum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -126,9 +127,14 @@ fill_slot(CoInserter *inserter, TupleTableSlot *slot, const Datum *values,
 		slot->tts_values[i] = (Datum) 0;
 		slot->tts_isnull[i] = true;
 		if (inserter->fill[i] != NULL)
+		{
 			slot->tts_values[i] = ExecEvalExprSwitchContext(inserter->fill[i],
 															GetPerTupleExprContext(inserter->estate),
 															&slot->tts_isnull[i]);
+			/* what looks at it must not change it: a constraint, an index */
+			slot->tts_values[i] = MakeExpandedObjectReadOnly(slot->tts_values[i], slot->tts_isnull[i],
+															 TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen);
+		}
 		else if (i < inserter->count && (nulls ? nulls[i] != 'n' : !isnull[i]))
 		{
 			slot->tts_values[i] = values[i];
@@ -181,12 +187,13 @@ add(CoInserter *inserter, const Datum *values, const char *nulls, const bool *is
 	is_new = known || co_check_indexes(result, slot, estate);
 	if (is_new)
 	{
-		/* defaults are in a context that does not last */
-		ExecMaterializeSlot(slot);
+		/* before the row is formed, which would have to be taken apart again */
 		if (RelationGetDescr(inserter->table)->constr != NULL)
 			ExecConstraints(result, slot, estate);
 		if (inserter->table->rd_rel->relispartition)
 			ExecPartitionCheck(result, slot, estate, true);
+		/* defaults are in a context that does not last */
+		ExecMaterializeSlot(slot);
 		inserter->waiting++;
 	}
 	else

@@ -614,6 +614,17 @@ subtest 'columns of the owner' => sub {
 	is(sql(q{SELECT status FROM clearout_verify('valid-note2@x.test')}), 'valid', 'and one with another default');
 	sql(q{ALTER TABLE clearout_results ALTER note DROP DEFAULT});
 	is(sql(q{SELECT status FROM clearout_verify('valid-note3@x.test')}), 'valid', 'and with none');
+	sql(q{ALTER TABLE clearout_results ADD remark text DEFAULT repeat('b', 20) || 'c' CHECK (remark = repeat('b', 20) || 'c' AND email <> 'invalid-remark@x.test')});
+	is(sql(q{SELECT status FROM clearout_verify('valid-remark@x.test')}), 'valid', 'one whose default a constraint looks at');
+	is(is_stored('valid-remark@x.test'), 1, '... is where it belongs');
+	is(sql(q{SELECT status FROM clearout_verify('invalid-remark@x.test')}), 'invalid', 'and what that constraint refuses');
+	is(is_stored('invalid-remark@x.test'), 0, '... is not');
+	is(sql(q{SELECT error LIKE '%violates check constraint%' FROM clearout_spill WHERE email = 'invalid-remark@x.test'}), 't', '... but aside');
+	sql(q{ALTER TABLE clearout_results DROP remark; DELETE FROM clearout_spill});
+	sql(q{ALTER TABLE clearout_results ADD tags text[] DEFAULT array_append(ARRAY[(random() < 2)::text], 'a') CHECK (array_append(tags, 'b') IS NOT NULL)});
+	is(sql(q{SELECT status FROM clearout_verify('valid-tags@x.test')}), 'valid', 'and one whose default a constraint could add to');
+	is(sql(q{SELECT tags FROM clearout_results WHERE email = 'valid-tags@x.test'}), '{true,a}', '... is stored without that');
+	sql(q{ALTER TABLE clearout_results DROP tags});
 	is(sql(q{SELECT string_agg(coalesce(note, 'null') || (CASE WHEN number >= 1000 THEN ' with a number' ELSE '' END), ', ' ORDER BY email)
 			FROM clearout_results WHERE email LIKE 'valid-note%'}),
 		'first with a number, second with a number, null with a number', 'each has its own');
