@@ -66,6 +66,9 @@ static char balance_trouble[CO_REASON_SIZE];	/* why it was not told; "" */
 
 /* ---------- who spends ---------- */
 
+/* Who was asked for last: each call asks several times, and many follow each other. */
+static CoSpender *last_spender = NULL;
+
 static CoSpender *
 spender_of(const char *role)
 {
@@ -73,6 +76,8 @@ spender_of(const char *role)
 	CoSpender  *spender;
 	bool		found;
 
+	if (last_spender != NULL && strcmp(last_spender->role, role) == 0)
+		return last_spender;
 	if (spenders == NULL)
 	{
 		HASHCTL		control = {0};
@@ -93,6 +98,7 @@ spender_of(const char *role)
 		spender->budgeted = spender->passed_over = false;
 		spender->passed_price = 0;
 	}
+	last_spender = spender;
 	return spender;
 }
 
@@ -160,6 +166,7 @@ sweep(void)
 
 	if (spenders == NULL)
 		return;
+	last_spender = NULL;
 	hash_seq_init(&scan, spenders);
 	while ((spender = hash_seq_search(&scan)) != NULL)
 	{
