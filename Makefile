@@ -27,7 +27,7 @@ OBJS        = $(PURE_OBJS) \
               src/find.o src/inquire.o src/keyscan.o src/lookups.o src/people.o src/seek.o src/spill.o src/stored.o src/store_lookups.o src/store_results.o \
               src/statement.o src/status.o src/store.o src/token.o \
               src/transaction.o src/usage.o src/verdict_jsonb.o src/watch.o src/worker.o \
-              src/forget.o src/keys.o src/put.o src/queueshape.o src/row_by_row.o src/trigger.o src/triggeroptions.o src/walk.o
+              src/forget.o src/keys.o src/put.o src/queuekey.o src/queuescan.o src/queueshape.o src/row_by_row.o src/trigger.o src/triggeroptions.o src/walk.o
 
 PG_CPPFLAGS = -I$(srcdir)/src -D_GNU_SOURCE
 PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -32,6 +33,8 @@
 #include "outbox.h"
 #include "price.h"
 #include "queue.h"
+#include "queuescan.h"
+#include "queueshape.h"
 #include "remove.h"
 #include "slots.h"
 #include "spending.h"
@@ -238,10 +241,10 @@ co_queue_from(int priority)
 #define VERIFY_COLUMNS ROW_COLUMNS ", email"
 #define FIND_COLUMNS ROW_COLUMNS ", name, domain, queue_id, sought_since"
 
-/* Their numbers. */
+/* Their numbers, from 0. */
 enum
 {
-	COLUMN_PRIORITY = 1,
+	COLUMN_PRIORITY,
 	COLUMN_ID,
 	COLUMN_ACCEPTS_SINCE,
 	COLUMN_ENQUEUED_AT,
@@ -252,7 +255,15 @@ enum
 	COLUMN_NAME = COLUMN_EMAIL,
 	COLUMN_DOMAIN,
 	COLUMN_QUEUE_ID,
-	COLUMN_SOUGHT_SINCE
+	COLUMN_SOUGHT_SINCE,
+	COLUMNS_MAX
+};
+
+/* Their types. */
+#define ROW_TYPES INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TIDOID
+static const Oid column_types[CO_QUEUE_KINDS][COLUMNS_MAX] = {
+	{ROW_TYPES, TEXTOID},
+	{ROW_TYPES, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 };
 
 static const Oid range_types[] = {INT4OID, INT8OID, INT8OID, INT4OID};
@@ -350,56 +361,53 @@ typedef struct Taking
 	int			count;
 	int			found;
 	int			scanned;
+	int64	   *from;			/* of the priority that we are at */
 	CoQueueRow *rows;
 	TimestampTz next_due;
 } Taking;
 
-/* The table's owner may have changed its columns. */
-static Datum
-nullable_column(uint64 row, int number, Oid type, bool *isnull)
+/* What was read of a row: the columns of its kind. */
+typedef struct Columns
 {
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-									  number, isnull);
+	Datum		value[COLUMNS_MAX];
+	bool		isnull[COLUMNS_MAX];
+} Columns;
 
-	if (SPI_gettypeid(SPI_tuptable->tupdesc, number) != type)
+/* The table's owner may have changed its columns. */
+static void
+require_type(int number, Oid type)
+{
+	if (SPI_gettypeid(SPI_tuptable->tupdesc, number + 1) != type)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"clearout_queue\" does not fit the library of the extension \"clearout\"")));
-	return value;
 }
 
 static Datum
-column(uint64 row, int number, Oid type)
+column(const Columns *columns, int number)
 {
-	bool		isnull;
-	Datum		value = nullable_column(row, number, type, &isnull);
-
-	if (isnull)
+	if (columns->isnull[number])
 		ereport(ERROR,
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),
 				 errmsg("a column of \"clearout_queue\" is null")));
-	return value;
+	return columns->value[number];
 }
 
 static void
-read_address(uint64 i, CoQueueRow *row)
+read_address(const Columns *columns, CoQueueRow *row)
 {
 	CoAddressError error;
 
-	row->key = co_key_argument(DatumGetTextPP(column(i, COLUMN_EMAIL, TEXTOID)), &error);
+	row->key = co_key_argument(DatumGetTextPP(column(columns, COLUMN_EMAIL)), &error);
 	if (row->key == NULL)
 		row->fault = co_address_error_text(error);
 }
 
 static void
-read_person(uint64 i, CoQueueRow *row)
+read_person(const Columns *columns, CoQueueRow *row)
 {
-	bool		isnull;
-	Datum		queue_id = nullable_column(i, COLUMN_QUEUE_ID, TEXTOID, &isnull);
-	Datum		since;
-
-	row->key = co_find_key(DatumGetTextPP(column(i, COLUMN_NAME, TEXTOID)),
-						   DatumGetTextPP(column(i, COLUMN_DOMAIN, TEXTOID)));
+	row->key = co_find_key(DatumGetTextPP(column(columns, COLUMN_NAME)),
+						   DatumGetTextPP(column(columns, COLUMN_DOMAIN)));
 	if (row->key == NULL)
 		row->fault = "name or domain is empty";
 	else if (strlen(row->key) >= CO_KEY_SIZE)
@@ -407,61 +415,76 @@ read_person(uint64 i, CoQueueRow *row)
 		row->key = NULL;
 		row->fault = "name and domain are too long";
 	}
-	if (!isnull)
+	if (!columns->isnull[COLUMN_QUEUE_ID])
 	{
-		row->queue_id = TextDatumGetCString(queue_id);
-		since = nullable_column(i, COLUMN_SOUGHT_SINCE, TIMESTAMPTZOID, &isnull);
-		row->sought_since = isnull ? row->enqueued_at : DatumGetTimestampTz(since);
+		row->queue_id = TextDatumGetCString(columns->value[COLUMN_QUEUE_ID]);
+		row->sought_since = columns->isnull[COLUMN_SOUGHT_SINCE] ? row->enqueued_at
+			: DatumGetTimestampTz(columns->value[COLUMN_SOUGHT_SINCE]);
 	}
 }
 
 /* Has whoever put it here nothing left to pay for it? */
 static bool
-is_beyond_budget(uint64 i, const CoQueueRow *row)
+is_beyond_budget(const Columns *columns, const CoQueueRow *row)
 {
-	bool		isnull = true;
-
 	/* how far a search has come costs nothing */
-	if (row->kind == CO_QUEUE_FIND)
-		(void) nullable_column(i, COLUMN_QUEUE_ID, TEXTOID, &isnull);
-	return isnull &&
-		!co_spending_allows(row->role, co_price_most(row->kind == CO_QUEUE_FIND ?
-													 CO_ENDPOINT_FIND : CO_ENDPOINT_VERIFY));
+	if (row->kind == CO_QUEUE_FIND && !columns->isnull[COLUMN_QUEUE_ID])
+		return false;
+	return !co_spending_allows(row->role, co_price_most(row->kind == CO_QUEUE_FIND ?
+														CO_ENDPOINT_FIND : CO_ENDPOINT_VERIFY));
 }
 
-/* Keep what SPI has read, but for what is taken already. */
+/* Keep what was read, unless it is taken already. */
 static void
+keep_row(Taking *taking, const Columns *columns)
+{
+	CoQueueRow *row = &taking->rows[taking->found];
+	MemoryContext old;
+
+	row->id = DatumGetInt64(column(columns, COLUMN_ID));
+	if (!take(row->id))
+		return;
+	taking->found++;			/* if this fails, it is let go of */
+	row->kind = taking->kind;
+	row->priority = DatumGetInt32(column(columns, COLUMN_PRIORITY));
+	text_to_cstring_buffer(DatumGetTextPP(column(columns, COLUMN_REQUESTED_BY)),
+						   row->role, sizeof(row->role));
+	if (is_beyond_budget(columns, row))
+	{
+		taking->found--;
+		co_queue_park(row);
+		return;
+	}
+	row->accepts_since = DatumGetTimestampTz(column(columns, COLUMN_ACCEPTS_SINCE));
+	row->enqueued_at = DatumGetTimestampTz(column(columns, COLUMN_ENQUEUED_AT));
+	row->place = *(ItemPointer) DatumGetPointer(column(columns, COLUMN_PLACE));
+	row->attempts = DatumGetInt32(column(columns, COLUMN_ATTEMPTS));
+	old = MemoryContextSwitchTo(taking->context);
+	if (row->kind == CO_QUEUE_VERIFY)
+		read_address(columns, row);
+	else
+		read_person(columns, row);
+	MemoryContextSwitchTo(old);
+}
+
+/* Keep what SPI has read; returns the id of the last row, or 0. */
+static int64
 keep_rows(Taking *taking, uint64 count)
 {
-	for (uint64 i = 0; i < count && taking->found < taking->count; i++)
-	{
-		CoQueueRow *row = &taking->rows[taking->found];
-		MemoryContext old;
+	Columns		columns;
 
-		row->id = DatumGetInt64(column(i, COLUMN_ID, INT8OID));
-		if (!take(row->id))
-			continue;
-		taking->found++;		/* if this fails, it is let go of */
-		row->kind = taking->kind;
-		row->priority = DatumGetInt32(column(i, COLUMN_PRIORITY, INT4OID));
-		strlcpy(row->role, TextDatumGetCString(column(i, COLUMN_REQUESTED_BY, TEXTOID)), sizeof(row->role));
-		if (is_beyond_budget(i, row))
-		{
-			taking->found--;
-			co_queue_park(row);
-			continue;
-		}
-		row->accepts_since = DatumGetTimestampTz(column(i, COLUMN_ACCEPTS_SINCE, TIMESTAMPTZOID));
-		row->enqueued_at = DatumGetTimestampTz(column(i, COLUMN_ENQUEUED_AT, TIMESTAMPTZOID));
-		row->place = *(ItemPointer) DatumGetPointer(column(i, COLUMN_PLACE, TIDOID));
-		row->attempts = DatumGetInt32(column(i, COLUMN_ATTEMPTS, INT4OID));
-		old = MemoryContextSwitchTo(taking->context);
-		if (row->kind == CO_QUEUE_VERIFY)
-			read_address(i, row);
-		else
-			read_person(i, row);
-		MemoryContextSwitchTo(old);
+	if (count == 0)
+		return 0;
+	for (int i = 0; i < SPI_tuptable->tupdesc->natts; i++)
+		require_type(i, column_types[taking->kind][i]);
+	for (uint64 i = 0; i < count; i++)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+						  columns.value, columns.isnull);
+		if (taking->found < taking->count)
+			keep_row(taking, &columns);
 	}
+	return DatumGetInt64(column(&columns, COLUMN_ID));
 }
 
 /* Two arrays by which rows are found. */
@@ -474,9 +497,39 @@ make_arrays(Datum *priorities, Datum *ids, int count, Datum *values)
 												sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Go on with one priority; by key, from where we were. */
+/* A row of the priority that we are at, where it is in the table. */
+static bool
+visit(TupleTableSlot *slot, void *argument)
+{
+	/* which of the table's columns they are */
+	static const CoQueueColumn source[] = {
+		[COLUMN_PRIORITY] = CO_QUEUE_PRIORITY,
+		[COLUMN_ID] = CO_QUEUE_ID,
+		[COLUMN_ACCEPTS_SINCE] = CO_QUEUE_ACCEPTS_SINCE,
+		[COLUMN_ENQUEUED_AT] = CO_QUEUE_ENQUEUED_AT,
+		[COLUMN_ATTEMPTS] = CO_QUEUE_ATTEMPTS,
+		[COLUMN_REQUESTED_BY] = CO_QUEUE_REQUESTED_BY,
+		[COLUMN_EMAIL] = CO_QUEUE_EMAIL
+	};
+	Taking	   *taking = argument;
+	Columns		columns;
+
+	for (int i = 0; i < lengthof(source); i++)
+	{
+		columns.value[i] = slot->tts_values[source[i]];
+		columns.isnull[i] = slot->tts_isnull[source[i]];
+	}
+	columns.value[COLUMN_PLACE] = PointerGetDatum(&slot->tts_tid);
+	columns.isnull[COLUMN_PLACE] = false;
+	*taking->from = DatumGetInt64(column(&columns, COLUMN_ID)) + 1;
+	taking->scanned++;
+	keep_row(taking, &columns);
+	return taking->found < taking->count && taking->scanned < SCAN_MAX;
+}
+
+/* The same by a statement, as often as it takes. */
 static void
-take_range(CoCatalog *catalog, Taking *taking, int i)
+select_range(CoCatalog *catalog, Taking *taking, int i)
 {
 	while (taking->found < taking->count && taking->scanned < SCAN_MAX)
 	{
@@ -489,16 +542,31 @@ take_range(CoCatalog *catalog, Taking *taking, int i)
 		values[2] = Int64GetDatum(co_queue_origin());
 		values[3] = Int32GetDatum(wanted);
 		count = co_execute(catalog, &read_range[taking->kind], values, "    ");
-		if (count > 0)
-			place[taking->kind][i].from = DatumGetInt64(column(count - 1, COLUMN_ID, INT8OID)) + 1;
 		taking->scanned += count;
-		keep_rows(taking, count);
+		if (count > 0)
+			place[taking->kind][i].from = keep_rows(taking, count) + 1;
 		if (count < wanted)
 		{
 			place[taking->kind][i].exhausted = true;
 			break;
 		}
 	}
+}
+
+/* Go on with one priority; by key, from where we were. */
+static void
+take_range(CoCatalog *catalog, Taking *taking, int i)
+{
+	CoQueueScanned scanned = CO_QUEUE_SCAN_UNFIT;
+
+	taking->from = &place[taking->kind][i].from;
+	if (taking->kind == CO_QUEUE_VERIFY)
+		scanned = co_queue_scan(catalog->queue, i + CO_PRIORITY_MIN, *taking->from,
+								co_queue_origin(), visit, taking);
+	if (scanned == CO_QUEUE_SCAN_UNFIT)
+		select_range(catalog, taking, i);
+	else if (scanned == CO_QUEUE_SCAN_ENDED)
+		place[taking->kind][i].exhausted = true;
 }
 
 /* Rows that were let go for want of a budget. */
@@ -523,7 +591,7 @@ take_parked(CoCatalog *catalog, Taking *taking)
 	parked[kind].count -= count;
 	parked[kind].revisit -= count;
 	memmove(parked[kind].row, parked[kind].row + count, parked[kind].count * sizeof(Parked));
-	keep_rows(taking, co_execute(catalog, &read_parked[kind], values, "   "));
+	(void) keep_rows(taking, co_execute(catalog, &read_parked[kind], values, "   "));
 }
 
 static void
@@ -541,7 +609,7 @@ take_step(CoCatalog *catalog, void *argument)
 	values[1] = Int64GetDatum(co_queue_origin());
 	values[2] = Int32GetDatum(taking->count + co_queue_held());
 	values[3] = co_spending_used_up_roles();
-	keep_rows(taking, co_execute(catalog, &read_due[taking->kind], values, "    "));
+	(void) keep_rows(taking, co_execute(catalog, &read_due[taking->kind], values, "    "));
 	if (taking->found == taking->count)
 		taking->next_due = now; /* there may be more */
 
@@ -555,7 +623,13 @@ take_step(CoCatalog *catalog, void *argument)
 
 	if (taking->next_due == DT_NOEND &&
 		co_execute(catalog, &read_next_due[taking->kind], values, "  ") > 0)
-		taking->next_due = DatumGetTimestampTz(column(0, 1, TIMESTAMPTZOID));
+	{
+		bool		isnull;
+
+		require_type(0, TIMESTAMPTZOID);
+		taking->next_due = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+															 SPI_tuptable->tupdesc, 1, &isnull));
+	}
 }
 
 static void
@@ -575,7 +649,7 @@ searches_step(CoCatalog *catalog, void *argument)
 	values[0] = CStringGetTextDatum(taking->name);
 	values[1] = CStringGetTextDatum(taking->domain);
 	values[2] = Int64GetDatum(co_queue_origin());
-	keep_rows(taking, co_execute(catalog, &read_searches, values, "   "));
+	(void) keep_rows(taking, co_execute(catalog, &read_searches, values, "   "));
 }
 
 #define SEARCHES_MAX 10

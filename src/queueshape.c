@@ -66,8 +66,8 @@ co_queue_is_left_null(CoQueueColumn column)
 
 /* ---------- the table ---------- */
 
-static bool
-has_known_columns(Relation queue)
+bool
+co_queue_has_known_columns(Relation queue)
 {
 	TupleDesc	columns = RelationGetDescr(queue);
 
@@ -118,7 +118,7 @@ is_known_table(Relation queue)
 	return queue->rd_rel->relkind == RELKIND_RELATION && queue->rd_rules == NULL &&
 		queue->rd_tableam == GetHeapamTableAmRoutine() &&
 		!queue->rd_rel->relrowsecurity && !queue->rd_rel->relispartition &&
-		has_known_columns(queue) && has_known_triggers(queue);
+		co_queue_has_known_columns(queue) && has_known_triggers(queue);
 }
 
 /* ---------- its indexes ---------- */

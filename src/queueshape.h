@@ -63,6 +63,9 @@ extern const CoQueueShape *co_queue_shape(Relation queue);
 /* Has nothing been said of a change since then? */
 extern bool co_queue_shape_stands(const CoQueueShape *shape);
 
+/* Has it these columns, and no others?  The table must be open. */
+extern bool co_queue_has_known_columns(Relation queue);
+
 /* Is this column null in a new row of an address? */
 extern bool co_queue_is_left_null(CoQueueColumn column);
 

@@ -15,25 +15,20 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_opfamily.h"
-#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "storage/bufmgr.h"
-#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "queuekey.h"
 #include "remove.h"
 
 static bool
@@ -47,50 +42,6 @@ is_plain(Relation queue)
 		 !(triggers->trig_delete_before_row || triggers->trig_delete_after_row ||
 		   triggers->trig_delete_instead_row || triggers->trig_delete_before_statement ||
 		   triggers->trig_delete_after_statement || triggers->trig_delete_old_table));
-}
-
-/* A unique btree on priority and id, of which all rows are in it. */
-static bool
-is_key_index(Relation index, AttrNumber priority, AttrNumber id)
-{
-	return index->rd_rel->relam == BTREE_AM_OID &&
-		index->rd_index->indisvalid && index->rd_index->indisunique &&
-		index->rd_index->indnkeyatts == 2 &&
-		index->rd_index->indkey.values[0] == priority &&
-		index->rd_index->indkey.values[1] == id &&
-		index->rd_opfamily[0] == INTEGER_BTREE_FAM_OID &&
-		index->rd_opfamily[1] == INTEGER_BTREE_FAM_OID &&
-		index->rd_opcintype[0] == INT4OID && index->rd_opcintype[1] == INT8OID &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
-}
-
-/* Open it; NULL if the owner has removed it, or somebody has it locked. */
-static Relation
-open_key_index(Relation queue, AttrNumber priority, AttrNumber id, bool *locked)
-{
-	List	   *indexes = RelationGetIndexList(queue);
-	Relation	found = NULL;
-	ListCell   *cell;
-
-	foreach(cell, indexes)
-	{
-		Relation	index;
-
-		if (!ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock))
-		{
-			*locked = true;
-			continue;
-		}
-		index = index_open(lfirst_oid(cell), NoLock);
-		if (is_key_index(index, priority, id))
-		{
-			found = index;
-			break;
-		}
-		index_close(index, AccessShareLock);
-	}
-	list_free(indexes);
-	return found;
 }
 
 /* What it takes to find a row. */
@@ -136,7 +87,7 @@ co_remove(Oid queue_id, const CoQueueRow *rows, int count)
 	bool		locked = false;
 	Finder		finder = {queue, get_attnum(queue_id, "priority"), get_attnum(queue_id, "id")};
 	Relation	index = is_plain(queue) ?
-		open_key_index(queue, finder.priority, finder.id, &locked) : NULL;
+		co_queue_key_index(queue, finder.priority, finder.id, &locked) : NULL;
 	CommandId	command;
 	int			removed = 0;
 
