@@ -30,7 +30,7 @@ skip_blanks(Reading *reading)
 
 /* Go past this character if it is the next one that is no blank. */
 static bool
-accept(Reading *reading, char c)
+take(Reading *reading, char c)
 {
 	skip_blanks(reading);
 	if (reading->at >= reading->end || *reading->at != c)
@@ -102,8 +102,8 @@ read_number(Reading *reading)
 			return false;
 		kind = CO_PLAIN_REAL;
 	}
-	/* What follows is no part of it, or the text is not plain: an exponent. */
-	return reading->at - from <= CO_PLAIN_DIGITS &&
+	/* An exponent is left standing: nothing that may follow begins so. */
+	return reading->at - from <= CO_PLAIN_NUMBER &&
 		add(reading, kind, from, reading->at - from) != NULL;
 }
 
@@ -127,18 +127,18 @@ read_parts(Reading *reading, CoPlainKind kind)
 
 	if (whole == NULL || ++reading->depth > CO_PLAIN_DEPTH)
 		return false;
-	if (!accept(reading, close))
+	if (!take(reading, close))
 	{
 		do
 		{
 			if (kind == CO_PLAIN_OBJECT &&
-				!(accept(reading, '"') && read_text(reading) && accept(reading, ':')))
+				!(take(reading, '"') && read_text(reading) && take(reading, ':')))
 				return false;
 			if (!read_value(reading))
 				return false;
 			whole->count++;
-		} while (accept(reading, ','));
-		if (!accept(reading, close))
+		} while (take(reading, ','));
+		if (!take(reading, close))
 			return false;
 	}
 	reading->depth--;

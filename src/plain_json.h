@@ -3,7 +3,7 @@
  *		Read JSON that is plainly written, where it lies.
  *
  * Pure.  Plain is what a service writes for another program to read: no
- * backslash in a text, no exponent, no number of many digits, not deep and not
+ * backslash in a text, no exponent, no very long number, not deep and not
  * large.  Then a value is a piece of the text, and nothing is to be copied or
  * allocated.  All else is for a parser that knows all of JSON.
  *-------------------------------------------------------------------------
@@ -18,7 +18,7 @@
 #define CO_PLAIN_NODES	256
 #define CO_PLAIN_DEPTH	32
 #define CO_PLAIN_SIZE	65536	/* bytes of the whole */
-#define CO_PLAIN_DIGITS	18		/* characters of a number: so an integer fits 64 bits */
+#define CO_PLAIN_NUMBER	100		/* characters of a number */
 
 typedef enum CoPlainKind
 {

@@ -113,8 +113,10 @@ co_verdict_read(const CoVerdictParts *parts, const char *email,
 	answer->role = co_value_ternary(&parts->role);
 	answer->gibberish = co_value_ternary(&parts->gibberish);
 	answer->verified_on = co_value_time(&parts->verified_on);
+	/* an interval counts microseconds */
 	answer->time_taken = parts->time_taken.kind == CO_VALUE_INTEGER &&
-		parts->time_taken.number >= 0 ? parts->time_taken.number : -1;
+		parts->time_taken.number >= 0 && parts->time_taken.number <= INT64_MAX / 1000 ?
+		parts->time_taken.number : -1;
 	return true;
 }
 

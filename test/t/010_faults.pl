@@ -93,6 +93,7 @@ sub cases
 		[ 'http-500', { status => 500 }, 'VC007', calls => $ATTEMPTS, detail => qr/HTTP 500/ ],
 		[ 'http-503', { status => 503 }, 'VC007', calls => $ATTEMPTS, detail => qr/no reason \(HTTP 503\)/ ],
 		[ 'http-503-html', { status => 503, body => $html, content_type => 'text/html' }, 'VC007', calls => $ATTEMPTS, detail => qr/HTTP 503/ ],
+		[ 'http-500-success', { status => 500, body => { status => 'success', data => { status => 'valid' } } }, 'VC007', calls => $ATTEMPTS, detail => qr/HTTP 500/ ],
 		[ 'http-503-once', { status => 503, times => 2 }, '', calls => 2 ],
 
 		# Its own timeout: whoever has waited that long has waited enough.
@@ -100,6 +101,7 @@ sub cases
 		[ 'http-524-html', { status => 524, body => $html, content_type => 'text/html' }, 'VC006' ],
 
 		[ 'http-400', { status => 400, body => { status => 'failed', error => { message => 'validation failed', reasons => [ { field => ['email'], messages => ['no such thing'] } ] } } }, 'VC009', detail => qr/no such thing/ ],
+		[ 'http-404-success', { status => 404, body => { status => 'success', data => { status => 'valid' } } }, 'VC007', detail => qr/HTTP 404/ ],
 		[ 'http-404-html', { status => 404, body => $html, content_type => 'text/html' }, 'VC007', detail => qr/HTTP 404/ ],
 		[ 'http-415', { status => 415 }, 'VC007', detail => qr/HTTP 415/ ],
 		[ 'failed-1008', { code => 1008, message => '拒 é' }, 'VC007', detail => qr/code 1008/ ],
@@ -309,10 +311,10 @@ sub check_shapes
 		texts => '"a":"x:{}[],1","b":"","c d":"e"',
 		blanks => " \"a\" : [ 1 ,\t2 ] ,\r\n\"b\" : { } ",
 		many => $long,
-		# not plain
-		twice => '"a":1,"b":{"c":1,"c":2},"a":3',
+		twice => '"a":1,"b":{"c":1,"c":2},"a":3,"status":"valid","b":4,"a":5.0',
+		digits => '"a":1234567890123456789,"b":-1234567890123456789,"c":1234567890123456789012,"d":0.1234567890123456789012345678901',
+		# left to the codec
 		escaped => '"a\u0062":"\"\\\\\/\n","c":"\u00e9"',
-		digits => '"a":1234567890123456789,"b":-1234567890123456789',
 		list => qq("a":[$list]),
 		deep => '"a":' . '[' x 50 . ']' x 50,
 		large => '"a":"' . 'x' x 70000 . '"');

@@ -47,7 +47,7 @@ test_values(void)
 	CHECK(reads("-0") && is(node, CO_PLAIN_INTEGER, "-0"), "minus zero");
 	CHECK(reads("-12") && is(node, CO_PLAIN_INTEGER, "-12"), "integer");
 	CHECK(reads("0.50") && is(node, CO_PLAIN_REAL, "0.50"), "real");
-	CHECK(reads("123456789012345678") && is(node, CO_PLAIN_INTEGER, "123456789012345678"), "long");
+	CHECK(reads("123456789012345678901") && is(node, CO_PLAIN_INTEGER, "123456789012345678901"), "long");
 	CHECK(reads(" \t\r\n true\n") && node->kind == CO_PLAIN_TRUE, "blanks around");
 	CHECK(reads("false") && node->kind == CO_PLAIN_FALSE, "false");
 	CHECK(reads("null") && node->kind == CO_PLAIN_NULL, "null");
@@ -81,9 +81,10 @@ static void
 test_refused(void)
 {
 	static const char *const cases[] = {
-		"", " ", "\"", "\"a", "\"a\\n\"", "\"\\u0041\"", "\"a\tb\"", "\"\n\"",
+		"", " ", "\"", "\"a", "\"a\\n\"", "\"\\u0041\"", "\"a\tb\"", "\"\n\"", "\"\x1f\"", "\f1", "1\v", "1\f",
+		"{\"a\\n\":1}", "{\"a\tb\":1}",
 		"01", "-", "-a", "+1", ".5", "1.", "1.e", "1e5", "1E5", "1.5e3", "-01", "00",
-		"1234567890123456789", "0.12345678901234567", "--1", "1-", "0x1",
+		"--1", "1-", "0x1",
 		"tru", "truely", "True", "nul", "falsee", "nan", "'a'",
 		"{", "}", "[", "]", "{]", "[}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{a:1}",
 		"{\"a\" 1}", "{\"a\":1 \"b\":2}", "{1:2}", "{null:1}", "[1,]", "[,1]", "[1 2]", "[1,,2]",
@@ -145,6 +146,11 @@ test_limits(void)
 	free(nested);
 	CHECK(!reads_repeated("", 60000, "[", ""), "very deep");
 	CHECK(reads_repeated("[1", 100, ",[]", "]"), "not deep but wide");
+
+	CHECK(reads_repeated("", CO_PLAIN_NUMBER, "1", ""), "as long as a number may be");
+	CHECK(!reads_repeated("", CO_PLAIN_NUMBER + 1, "1", ""), "longer");
+	CHECK(!reads_repeated("-", CO_PLAIN_NUMBER, "1", ""), "with a sign");
+	CHECK(!reads_repeated("0.", CO_PLAIN_NUMBER, "1", ""), "with a point");
 
 	CHECK(reads_repeated("\"", CO_PLAIN_SIZE - 2, "x", "\""), "as large as it may be");
 	CHECK(!reads_repeated("\"", CO_PLAIN_SIZE - 1, "x", "\""), "larger");

@@ -205,6 +205,14 @@ test_verdict(void)
 	CHECK(answer.verified_on == CO_NO_TIME, "verdict");
 	free(room);
 
+	/* as microseconds it has to fit as well */
+	parts.time_taken = other(CO_VALUE_INTEGER, INT64_MAX / 1000);
+	CHECK(co_verdict_read(&parts, "a@x.test", &answer, &texts, &outcome), "verdict");
+	CHECK(answer.time_taken == INT64_MAX / 1000, "verdict");
+	parts.time_taken = other(CO_VALUE_INTEGER, INT64_MAX / 1000 + 1);
+	CHECK(co_verdict_read(&parts, "a@x.test", &answer, &texts, &outcome), "verdict");
+	CHECK(answer.time_taken == -1, "verdict");
+
 	let_go(parts.status);
 	parts.status = other(CO_VALUE_INTEGER, 1);
 	CHECK(!co_verdict_read(&parts, "a@x.test", &answer, &texts, &outcome), "verdict");
