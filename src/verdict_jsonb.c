@@ -5,7 +5,7 @@
  * The data of an answer is kept as jsonb.  To have jansson parse it and write
  * it as text again, for the server to parse once more, takes longer than all
  * the rest of its storing; and that parser alone, which copies each key and
- * value several times, takes three times as long as this.  So the values stay
+ * value several times, takes three times the instructions.  So the values stay
  * where they came in, and only what jsonb itself consists of is written.
  *
  * What is mended, refused or told as a fault is the codec's affair alone:
