@@ -161,7 +161,6 @@ guess_settle(CoGuess *guess)
 							  guess->length_high : DEFAULT_LENGTH);
 	int			low = clamp_length(-floor_seconds(-(least - slack)));
 	int			high = clamp_length(floor_seconds(most + slack));
-	CoGuess		before = *guess;
 
 	if (low > guess->length_low)
 		guess->length_low = (int16_t) low;
@@ -173,8 +172,6 @@ guess_settle(CoGuess *guess)
 							guess->length_high * SECOND + drift(guess->length_high));
 	if (guess->end_low > guess->end_high || guess->length_low > guess->length_high)
 		guess->alive = false;
-	guess->settled = guess->length_low == before.length_low && guess->length_high == before.length_high &&
-		guess->end_low == before.end_low && guess->end_high == before.end_high;
 }
 
 /* The window had begun by then. */
@@ -832,9 +829,6 @@ co_governor_start(CoGovernor *governor, int64_t now)
 static void
 guess_narrow(CoGuess *guess, int64_t low, int64_t high)
 {
-	/* nearly every answer but the first ones of a window tells nothing new */
-	if (guess->heard && guess->settled && low <= guess->end_low && high >= guess->end_high)
-		return;
 	guess->end_low = max64(guess->end_low, low);
 	guess->end_high = min64(guess->end_high, high);
 	guess->heard = true;
@@ -894,7 +888,6 @@ guess_hear(CoGovernor *governor, int number, int64_t sent, int64_t now,
 		if (low > guess->end_high)
 		{
 			guess->end_high = min64(guess->end_high, to);
-			guess->settled = false;
 			guess->passed = guess->passed ? min64(guess->passed, to) : to;
 			if (guess->end_low > guess->end_high)
 				guess->alive = false;
@@ -961,7 +954,6 @@ hear_rise(CoGovernor *governor, int64_t now, bool begun)
 		if (!guess->alive)
 			continue;
 		guess->end_high = min64(guess->end_high, now);
-		guess->settled = false;
 		if (begun)
 			guess->passed = guess->passed ? min64(guess->passed, now) : now;
 		if (guess->end_low > guess->end_high)

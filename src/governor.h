@@ -34,7 +34,6 @@ typedef struct CoGuess
 	int16_t		length_high;
 	bool		alive;			/* no answer has contradicted it */
 	bool		heard;			/* an answer told the end of this window */
-	bool		settled;		/* each of these is as narrow as the others make it */
 } CoGuess;
 
 #define CO_GOVERNOR_GUESSES 12	/* 3 roundings, 2 beginnings, 2 header times */

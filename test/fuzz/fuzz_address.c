@@ -13,17 +13,8 @@
 #include <string.h>
 
 #include "address.h"
+#include "must.h"
 #include "timestamp.h"
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) \
-		{ \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, \
-					#condition); \
-			abort(); \
-		} \
-	} while (0)
 
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -18,15 +18,7 @@
 #undef json_object
 
 #include "bulk_codec.h"
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) \
-		{ \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
+#include "must.h"
 
 static const char file_name[] = "clearout-00000000000000aa-17-1-00c0ffee.csv";
 

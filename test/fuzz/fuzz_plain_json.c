@@ -10,17 +10,9 @@
 
 #include <jansson.h>
 
+#include "must.h"
 #include "plain_json.h"
 #include "utf8.h"
-
-#define MUST(condition) \
-	do { \
-		if (!(condition)) \
-		{ \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
 
 extern int	LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

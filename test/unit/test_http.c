@@ -936,7 +936,7 @@ test_exchange(void)
 		/* whatever came before it, each token is looked at and sent as it is */
 		for (int i = 0; i < 6; i++)
 		{
-			static const char *const tokens[] = {TOKEN, "Bearer other", "Bearer other\n", "Bearer other", "Bearer \x7F", TOKEN};
+			static const char *const tokens[] = {TOKEN, "Bearer other", "Bearer othe\n", "Bearer other", "Bearer \x7F", TOKEN};
 			bool		good = i != 2 && i != 4;
 			char		line[200];
 
